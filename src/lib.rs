@@ -1,0 +1,5 @@
+//! debros: replicated SQLite, key-value, pub/sub and an HTTP gateway in one process.
+
+pub mod cluster;
+pub mod tasks;
+pub mod types;

@@ -1,0 +1,75 @@
+//! Every limit of the system, written down once: its unit in the name, its reason beside it.
+//!
+//! A limit that decides what `apply` does travels inside the command, so replicas with other builds or settings still
+//! agree; the constants here are what the proposing node puts there.
+
+use std::time::Duration;
+
+/// Longest namespace name. A DNS label's length, so a namespace can become a host name.
+pub const NAMESPACE_BYTES_MAX: usize = 63;
+
+/// Largest SQL text of one statement. SQLite's own default is 1 GB; nobody writes a megabyte by hand.
+pub const SQL_TEXT_BYTES_MAX: usize = 1024 * 1024;
+
+/// Largest single value or row that SQL may make (`SQLITE_LIMIT_LENGTH`).
+pub const SQL_VALUE_BYTES_MAX: usize = 16 * 1024 * 1024;
+
+/// Deepest expression tree; bounds the parser's stack.
+pub const SQL_EXPRESSION_DEPTH_MAX: usize = 500;
+
+/// Most terms of a compound SELECT.
+pub const SQL_COMPOUND_TERMS_MAX: usize = 500;
+
+/// Most VM instructions a prepared statement may hold; bounds memory, not time.
+pub const SQL_PROGRAM_OPS_MAX: usize = 250_000;
+
+/// Most bound parameters of one statement (SQLite's own default).
+pub const SQL_PARAMETERS_MAX: usize = 32_766;
+
+/// Deepest trigger recursion.
+pub const SQL_TRIGGER_DEPTH_MAX: usize = 100;
+
+/// Most statements in one request.
+pub const STATEMENTS_PER_REQUEST_MAX: usize = 10_000;
+
+/// VM steps that one write command may take on every replica: about half a minute of work on a small machine.
+pub const WRITE_STEPS_MAX: u64 = 2_000_000_000;
+
+/// VM steps that stand for one millisecond of a caller's deadline on a write, where wall-clock time may not decide.
+pub const WRITE_STEPS_PER_MILLISECOND: u64 = 50_000;
+
+/// Most rows that one statement may return; beyond it the statement fails rather than cut its answer.
+pub const RESULT_ROWS_MAX: usize = 1_000_000;
+
+/// Most bytes that the results of one request may hold in memory.
+pub const RESULT_BYTES_MAX: usize = 64 * 1024 * 1024;
+
+/// Longest a read may run when its caller names no deadline.
+pub const READ_DEADLINE_DEFAULT: Duration = Duration::from_secs(30);
+
+/// Largest encoded command, database loads excepted: bounds what one log entry costs each node.
+pub const COMMAND_BYTES_MAX: usize = 32 * 1024 * 1024;
+
+/// Largest database file that `/db/load` and `/boot` accept: it travels as one log entry held in memory by each node.
+pub const LOAD_BYTES_MAX: usize = 256 * 1024 * 1024;
+
+/// Longest idempotency key.
+pub const IDEMPOTENCY_KEY_BYTES_MAX: usize = 255;
+
+/// How long an idempotency key is remembered, by the log's clock.
+pub const IDEMPOTENCY_TTL: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// Read-only connections kept open per namespace: reads run on as many threads as there are cores, small servers have few.
+pub const READERS_PER_NAMESPACE_MAX: usize = 16;
+
+/// Namespace files held open at once; the least recently used one is closed first.
+pub const OPEN_NAMESPACES_MAX: usize = 256;
+
+/// Prepared statements cached per connection.
+pub const STATEMENT_CACHE_MAX: usize = 128;
+
+/// Most voters of a cluster; five survive two failures, more only slow each write.
+pub const VOTERS_MAX_DEFAULT: usize = 5;
+
+/// Largest body of a request to an HTTP listener, loads excepted.
+pub const BODY_BYTES_MAX: usize = 32 * 1024 * 1024;

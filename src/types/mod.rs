@@ -1,0 +1,14 @@
+//! The words of the domain: values that can only be made valid, and the commands and outcomes that travel between parts.
+//!
+//! Nothing here does I/O, waits, or knows another module of the crate.
+
+pub mod command;
+pub mod limits;
+pub mod names;
+pub mod node_id;
+pub mod statement;
+
+pub use command::{Command, Envelope, Executed, Outcome, Stamp};
+pub use names::Namespace;
+pub use node_id::NodeId;
+pub use statement::{Rows, Statement, StatementResult, Value};
