@@ -73,3 +73,10 @@ pub const VOTERS_MAX_DEFAULT: usize = 5;
 
 /// Largest body of a request to an HTTP listener, loads excepted.
 pub const BODY_BYTES_MAX: usize = 32 * 1024 * 1024;
+
+/// Largest message between peers: the largest log entry and its framing.
+pub const FRAME_BYTES_MAX: usize = LOAD_BYTES_MAX + 1024 * 1024;
+
+/// Write-ahead logs may grow to this while a snapshot is being sent; beyond it the transfer is given up and begins
+/// again, rather than fill the disk.
+pub const FENCED_WAL_BYTES_MAX: u64 = 4 * 1024 * 1024 * 1024;

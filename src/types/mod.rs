@@ -2,12 +2,14 @@
 //!
 //! Nothing here does I/O, waits, or knows another module of the crate.
 
+pub mod cluster_id;
 pub mod command;
 pub mod limits;
 pub mod names;
 pub mod node_id;
 pub mod statement;
 
+pub use cluster_id::ClusterId;
 pub use command::{Command, Envelope, Executed, Outcome, Stamp};
 pub use names::Namespace;
 pub use node_id::NodeId;

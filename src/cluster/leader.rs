@@ -1,0 +1,87 @@
+//! Finding the leader, and asking it once.
+
+use std::time::{Duration, Instant};
+
+use super::Cluster;
+use super::error::ClusterError;
+use super::peer_api::{PeerError, PeerRequest, PeerResponse};
+use super::peers::CallError;
+use crate::types::NodeId;
+
+/// How long a request waits for a leader when there is none. An election takes about a second; a cluster that has none
+/// for this long has lost its quorum, and its callers should hear that.
+const LEADER_WAIT_MAX: Duration = Duration::from_secs(4);
+
+/// Between two looks at who leads after the one believed to said no: its lease may just be beginning.
+const RETRY_PAUSE: Duration = Duration::from_millis(10);
+
+/// Who can carry out what only a leader can.
+pub(super) enum Leader {
+    Here,
+    At(NodeId),
+}
+
+/// What asking a remote leader came to.
+pub(super) enum Asked {
+    Answered(PeerResponse),
+    /// Nothing was done there: look for the leader again.
+    Again,
+}
+
+/// Bounds the search for a leader.
+pub(super) struct Search {
+    deadline: Instant,
+    give_up: Instant,
+}
+
+impl Search {
+    pub(super) fn until(deadline: Instant) -> Search {
+        Search { deadline, give_up: deadline.min(Instant::now() + LEADER_WAIT_MAX) }
+    }
+
+    pub(super) fn deadline(&self) -> Instant {
+        self.deadline
+    }
+
+    /// Pauses before the next look; an error when it is too late for one.
+    pub(super) async fn pause(&self) -> Result<(), ClusterError> {
+        if Instant::now() >= self.give_up {
+            return Err(ClusterError::NoLeader);
+        }
+        tokio::time::sleep(RETRY_PAUSE).await;
+        Ok(())
+    }
+}
+
+impl Cluster {
+    /// Waits until a leader is known.
+    pub(super) async fn find_leader(&self, search: &Search) -> Result<Leader, ClusterError> {
+        let here = |leader: NodeId| if leader == self.node_id() { Leader::Here } else { Leader::At(leader) };
+        if let Some(leader) = self.raft().leader() {
+            return Ok(here(leader));
+        }
+        let wait = search.give_up.saturating_duration_since(Instant::now());
+        let found = tokio::time::timeout(wait, self.raft().wait_for(|metrics| metrics.current_leader.is_some())).await;
+        match found {
+            Ok(Some(metrics)) => metrics.current_leader.map(here).ok_or(ClusterError::NoLeader),
+            Ok(None) => Err(ClusterError::Stopping),
+            Err(_) => Err(ClusterError::NoLeader),
+        }
+    }
+
+    /// Asks a remote leader. A request that may have arrived is not repeated: that is for the caller to decide.
+    pub(super) async fn ask_leader(
+        &self,
+        leader: NodeId,
+        request: PeerRequest,
+        search: &Search,
+    ) -> Result<Asked, ClusterError> {
+        match self.inner.peers.call(leader, request, search.deadline).await {
+            Ok(Ok(response)) => Ok(Asked::Answered(response)),
+            Ok(Err(PeerError::NotLeader | PeerError::NotSent)) | Err(CallError::NotSent) => Ok(Asked::Again),
+            Ok(Err(PeerError::Failed(error))) => Err(error),
+            Err(CallError::Lost) => Err(ClusterError::LeadershipLost),
+            Err(CallError::TimedOut) => Err(ClusterError::Timeout),
+        }
+    }
+}

@@ -1,0 +1,137 @@
+//! The face that everything above the log uses: submit a command, read, ask who is there.
+//!
+//! Work is done here if this node can, otherwise one hop over the mesh away, never two. Every write ends in one of
+//! three ways: executed (an [`Applied`]), not executed, or unknown; [`ClusterError::outcome`] tells the last two apart.
+
+mod backup;
+mod error;
+mod join;
+mod keeper;
+mod leader;
+mod membership;
+mod peer_api;
+mod peers;
+mod read;
+mod read_index;
+mod request;
+mod serve;
+mod submit;
+mod view;
+
+pub use backup::{BackupFile, BackupFormat};
+pub use error::{ClusterError, WriteOutcome};
+pub use join::{Admission, InvalidToken, JoinError, JoinToken, join};
+pub use keeper::{KeeperOptions, keep};
+pub use request::{Applied, Freshness, Level, Read, ReadAnswer, ServedBy};
+pub use view::{Member, MemberStatus, RaftState, RaftStatus, Suffrage};
+
+use std::fmt;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use tokio::sync::Semaphore;
+
+use self::peers::Peers;
+use self::read_index::ReadIndexes;
+use crate::mesh::Mesh;
+use crate::raft::{Raft, SharedReaders};
+use crate::tasks::Tasks;
+use crate::types::{Namespace, NodeId};
+
+/// Slow reads (longer than the first attempt on the worker that received them) running at once. More would only take
+/// the cores from each other, and readers from quick ones.
+const SLOW_READS_MAX: usize = 8;
+
+/// Bytes of commands on their way through the log at once, in KiB: what a node may hold in memory for its clients.
+const IN_FLIGHT_KIB_MAX: usize = 512 * 1024;
+
+/// The cluster, as a part of this process sees it. Clones share it.
+#[derive(Clone)]
+pub struct Cluster {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    raft: Raft,
+    mesh: Mesh,
+    peers: Peers,
+    tasks: Tasks,
+    read_indexes: ReadIndexes,
+    slow_reads: Semaphore,
+    in_flight_kib: Semaphore,
+}
+
+impl fmt::Debug for Cluster {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Cluster").field("node", &self.node_id()).finish_non_exhaustive()
+    }
+}
+
+impl Cluster {
+    /// The cluster that this group and this mesh make up.
+    pub fn new(raft: Raft, mesh: Mesh, tasks: Tasks) -> Cluster {
+        let peers = Peers::new(mesh.clone(), tasks.clone());
+        let read_indexes = ReadIndexes::start(raft.clone(), peers.clone(), &tasks);
+        let inner = Inner {
+            raft,
+            mesh,
+            peers,
+            tasks,
+            read_indexes,
+            slow_reads: Semaphore::new(SLOW_READS_MAX),
+            in_flight_kib: Semaphore::new(IN_FLIGHT_KIB_MAX),
+        };
+        Cluster { inner: Arc::new(inner) }
+    }
+
+    /// This node's id.
+    pub fn node_id(&self) -> NodeId {
+        self.raft().node_id()
+    }
+
+    /// Whether this node leads, as far as it knows.
+    pub fn is_leader(&self) -> bool {
+        self.raft().is_leader()
+    }
+
+    /// The namespace that an API key opens, from this node's replica; `None` when unknown or expired.
+    pub fn namespace_of_key(&self, key: &str) -> Option<Namespace> {
+        let system = self.raft().state().system();
+        let key = system.api_keys.get(blake3::hash(key.as_bytes()).as_bytes())?;
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as i64);
+        let valid = key.expires_unix_ms.is_none_or(|expires| now < expires);
+        valid.then(|| key.namespace.clone())
+    }
+
+    /// Every namespace.
+    pub fn namespaces(&self) -> Vec<Namespace> {
+        self.raft().state().system().namespaces.keys().cloned().collect()
+    }
+
+    /// Path and sizes (main file, write-ahead log) of a namespace's database here.
+    pub fn database_file(&self, namespace: &Namespace) -> Option<(PathBuf, u64, u64)> {
+        let path = self.readers().path(namespace);
+        let main = std::fs::metadata(&path).ok()?.len();
+        let mut wal = path.clone().into_os_string();
+        wal.push("-wal");
+        Some((path, main, std::fs::metadata(wal).map_or(0, |meta| meta.len())))
+    }
+
+    fn raft(&self) -> &Raft {
+        &self.inner.raft
+    }
+
+    fn tasks(&self) -> &Tasks {
+        &self.inner.tasks
+    }
+
+    fn readers(&self) -> &SharedReaders {
+        &self.raft().state().readers
+    }
+
+    /// Whether a node is in the committed configuration of the group.
+    fn is_member(&self, node: NodeId) -> bool {
+        self.raft().metrics().membership_config.membership().get_node(&node).is_some()
+    }
+}

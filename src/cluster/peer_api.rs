@@ -1,0 +1,80 @@
+//! What nodes ask of each other beside Raft: the messages of the `rpc` protocol.
+//!
+//! A frame is a request number (`u64`, little-endian) and a postcard-encoded [`PeerRequest`] or
+//! [`Result`]`<`[`PeerResponse`]`, `[`PeerError`]`>` with the number of its request. Answers come in any order. New
+//! kinds of request are added at the end of the enums; changing one needs a new protocol version.
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use super::error::ClusterError;
+use super::request::Read;
+use crate::raft::{Checksum, Peer};
+use crate::types::{Command, NodeId, Outcome, StatementResult};
+
+/// A request to another node. None is ever passed on: who cannot do it says so.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(super) enum PeerRequest {
+    /// Put a command through the log. Leader only.
+    Submit { command: Command, timeout: Duration },
+    /// An index that covers everything acknowledged before this request. Leader only.
+    ReadIndex,
+    /// Read what the leader has. Leader only.
+    Read { read: Read, timeout: Duration },
+    /// Is anybody there, and who?
+    Status,
+    /// The content hashes taken at this log index.
+    Checksum { index: u64 },
+    /// Hand leadership to this voter, or to the most up-to-date one. Leader only.
+    TransferLeader { to: Option<NodeId> },
+    /// Take a node out of the group. Leader only.
+    Remove { node: NodeId },
+    /// Take a node in as a learner, or note a member's new addresses. Leader only.
+    SetMember { node: NodeId, peer: Peer },
+}
+
+/// What another node answered.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(super) enum PeerResponse {
+    Applied { outcome: Outcome, index: u64 },
+    Index(u64),
+    Results(Vec<StatementResult>),
+    Status { version: String, applied_index: u64 },
+    Checksum(Option<Checksum>),
+    Done,
+}
+
+/// Why another node did not do what was asked.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(super) enum PeerError {
+    /// It does not lead; nothing was done.
+    NotLeader,
+    /// The request did not leave the asking node.
+    NotSent,
+    /// It tried.
+    Failed(ClusterError),
+}
+
+impl From<ClusterError> for PeerError {
+    fn from(error: ClusterError) -> PeerError {
+        PeerError::Failed(error)
+    }
+}
+
+pub(super) type PeerAnswer = Result<PeerResponse, PeerError>;
+
+/// Appends the body of a frame.
+pub(super) fn put_message(out: &mut Vec<u8>, number: u64, message: &impl Serialize) {
+    out.extend_from_slice(&number.to_le_bytes());
+    let taken = std::mem::take(out);
+    *out = postcard::to_extend(message, taken).expect("a message has no unserialisable part");
+}
+
+/// Reads the body of a frame.
+pub(super) fn take_message<'a, T: Deserialize<'a>>(frame: &'a [u8]) -> std::io::Result<(u64, T)> {
+    let invalid = |reason: String| std::io::Error::new(std::io::ErrorKind::InvalidData, reason);
+    let (number, body) = frame.split_first_chunk::<8>().ok_or_else(|| invalid("message is cut short".to_owned()))?;
+    let message = postcard::from_bytes(body).map_err(|e| invalid(format!("message cannot be decoded: {e}")))?;
+    Ok((u64::from_le_bytes(*number), message))
+}

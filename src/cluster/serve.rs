@@ -1,0 +1,144 @@
+//! What this node does with requests of its peers.
+
+use std::io;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use tokio::io::{AsyncWriteExt, WriteHalf};
+use tokio::sync::{Semaphore, mpsc};
+
+use super::Cluster;
+use super::error::ClusterError;
+use super::peer_api::{PeerAnswer, PeerError, PeerRequest, PeerResponse, put_message, take_message};
+use crate::mesh::{InboundStream, MeshStream};
+use crate::raft::{FrameReader, ProposeError, put_frame};
+use crate::types::NodeId;
+
+/// Requests of one peer carried out at once; a peer that sends more waits.
+const AT_ONCE_MAX: usize = 4096;
+
+/// Answers collected into one write.
+const ANSWERS_PER_WRITE_MAX: usize = 256;
+
+/// A checksum of a large database takes its time.
+const CHECKSUM_WAIT: Duration = Duration::from_secs(600);
+
+impl Cluster {
+    /// Serves one peer's stream of requests until it ends.
+    ///
+    /// # Errors
+    /// What broke.
+    pub async fn serve_peer(&self, inbound: InboundStream) -> io::Result<()> {
+        let InboundStream { peer, stream, .. } = inbound;
+        let (mut reader, writer) = stream.split();
+        let (answers, outgoing) = mpsc::channel(AT_ONCE_MAX);
+        let writing = self.tasks().spawn_until_cancelled(write_answers(writer, outgoing));
+        let at_once = Arc::new(Semaphore::new(AT_ONCE_MAX));
+        let mut frames = FrameReader::default();
+        let outcome = loop {
+            let frame = match frames.next(&mut reader).await {
+                Ok(Some(frame)) => frame,
+                Ok(None) => break Ok(()),
+                Err(error) => break Err(error),
+            };
+            let (number, request) = match take_message::<PeerRequest>(&frame) {
+                Ok(message) => message,
+                Err(error) => break Err(error),
+            };
+            let permit = at_once.clone().acquire_owned().await.expect("the semaphore is never closed");
+            let (cluster, answers) = (self.clone(), answers.clone());
+            self.tasks().spawn_until_cancelled(async move {
+                let answer = cluster.answer_peer(peer, request).await;
+                // The writer ends with the stream; then there is nobody to tell.
+                let _ = answers.send((number, answer)).await;
+                drop(permit);
+            });
+        };
+        writing.abort();
+        outcome
+    }
+
+    async fn answer_peer(&self, peer: NodeId, request: PeerRequest) -> PeerAnswer {
+        // A gateway may use the cluster, not change it.
+        let member = self.is_member(peer);
+        match request {
+            PeerRequest::Submit { command, timeout } => {
+                let proposed = tokio::time::timeout(timeout, self.raft().propose(command)).await;
+                match proposed.map_err(|_| ClusterError::Timeout)? {
+                    Ok((outcome, index)) => Ok(PeerResponse::Applied { outcome, index }),
+                    Err(error) => Err(peer_error(error)),
+                }
+            }
+            PeerRequest::ReadIndex => {
+                if !self.is_leader() {
+                    return Err(PeerError::NotLeader);
+                }
+                match self.read_index_here(Instant::now() + Duration::from_secs(5)).await {
+                    Ok(index) => Ok(PeerResponse::Index(index)),
+                    Err(ClusterError::NoLeader) => Err(PeerError::NotLeader),
+                    Err(error) => Err(error.into()),
+                }
+            }
+            PeerRequest::Read { read, timeout } => {
+                if !self.is_leader() {
+                    return Err(PeerError::NotLeader);
+                }
+                Ok(PeerResponse::Results(self.read_here(&read, Instant::now() + timeout).await?))
+            }
+            PeerRequest::Status => Ok(PeerResponse::Status {
+                version: env!("CARGO_PKG_VERSION").to_owned(),
+                applied_index: self.raft().state().progress().index,
+            }),
+            PeerRequest::Checksum { index } => {
+                let checksum = self.raft().state().checksums().wait(index);
+                let checksum = tokio::time::timeout(CHECKSUM_WAIT, checksum).await.map_err(|_| ClusterError::Timeout)?;
+                Ok(PeerResponse::Checksum(checksum))
+            }
+            PeerRequest::TransferLeader { to } if member => {
+                self.transfer_leader_here(to).await.map(|()| PeerResponse::Done).map_err(leader_error)
+            }
+            PeerRequest::Remove { node } if member => {
+                self.raft().remove(node).await.map(|()| PeerResponse::Done).map_err(peer_error)
+            }
+            PeerRequest::SetMember { node, peer } if member => {
+                self.raft().set_member(node, peer).await.map(|()| PeerResponse::Done).map_err(peer_error)
+            }
+            PeerRequest::TransferLeader { .. } | PeerRequest::Remove { .. } | PeerRequest::SetMember { .. } => {
+                let reason = format!("{peer} is a gateway and may not change the cluster");
+                Err(ClusterError::Membership(reason).into())
+            }
+        }
+    }
+}
+
+fn peer_error(error: ProposeError) -> PeerError {
+    match error {
+        ProposeError::NotLeader { .. } => PeerError::NotLeader,
+        other => PeerError::Failed(other.into()),
+    }
+}
+
+fn leader_error(error: ClusterError) -> PeerError {
+    match error {
+        ClusterError::NoLeader => PeerError::NotLeader,
+        other => PeerError::Failed(other),
+    }
+}
+
+async fn write_answers(
+    mut writer: WriteHalf<MeshStream>,
+    mut answers: mpsc::Receiver<(u64, PeerAnswer)>,
+) -> io::Result<()> {
+    let mut batch = Vec::with_capacity(ANSWERS_PER_WRITE_MAX);
+    let mut out = Vec::new();
+    while answers.recv_many(&mut batch, ANSWERS_PER_WRITE_MAX).await > 0 {
+        out.clear();
+        for (number, answer) in batch.drain(..) {
+            put_frame(&mut out, |out| put_message(out, number, &answer));
+        }
+        writer.write_all(&out).await?;
+        writer.flush().await?;
+        out.shrink_to(1024 * 1024);
+    }
+    Ok(())
+}

@@ -1,0 +1,493 @@
+//! The apply thread: the only writer of the state files.
+//!
+//! A batch of committed entries is sorted by namespace and written as one SQLite transaction per file, each with its
+//! applied index; `_system` is committed last (see [`super::system`]). Entries that a file already has are skipped
+//! there, so replaying any stretch of the log after a crash is harmless. Commands that concern more than one file's
+//! rows (creating, dropping and loading databases, checksums) are barriers: what was collected before them is written
+//! first.
+//!
+//! Nothing here looks at a clock, a local limit or a local error to decide what an entry does: whatever goes wrong with
+//! the disk is returned as an error, which stops the node.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, RwLock};
+
+use openraft::EntryPayload;
+use openraft::storage::ApplyResponder;
+use tokio::sync::{mpsc, oneshot, watch};
+
+use super::checksum::{Checksums, Marks};
+use super::databases::{Databases, SharedReaders};
+use super::files;
+use super::log_store::LogStore;
+use super::snapshot::{FencedFile, FencedSnapshot};
+use super::system::{System, SystemView, Touched};
+use super::type_config::{Entry, LogData, LogId, SnapshotMeta, StoredMembership, TypeConfig};
+use crate::sql::{self, BatchEntry};
+use crate::types::command::Refusal;
+use crate::types::limits::FENCED_WAL_BYTES_MAX;
+use crate::types::{Command, Envelope, Namespace, Outcome, Stamp};
+
+/// Work waiting for the apply thread; openraft hands over one batch at a time, the rest is rare.
+const QUEUE_MAX: usize = 64;
+
+/// Where the state machine keeps its files, below the data directory.
+#[derive(Clone, Debug)]
+pub(crate) struct Directories {
+    pub(crate) databases: PathBuf,
+    pub(crate) snapshots: PathBuf,
+    pub(crate) scratch: PathBuf,
+}
+
+impl Directories {
+    pub(crate) fn below(data_dir: &Path) -> Directories {
+        Directories {
+            databases: data_dir.join("db"),
+            snapshots: data_dir.join("snapshots"),
+            scratch: data_dir.join("tmp"),
+        }
+    }
+}
+
+/// How far this replica is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Progress {
+    /// Index of the last entry applied.
+    pub index: u64,
+    /// Its leader's time, in milliseconds since 1970; 0 when it carried none.
+    pub unix_ms: i64,
+}
+
+/// What everybody may see of the state machine.
+#[derive(Clone)]
+pub struct StateView {
+    /// Readers of the namespaces' databases.
+    pub readers: SharedReaders,
+    pub(super) system: Arc<RwLock<Arc<SystemView>>>,
+    pub(super) progress: watch::Receiver<Progress>,
+    pub(super) checksums: Checksums,
+}
+
+impl StateView {
+    /// The system tables as of the last applied batch.
+    pub fn system(&self) -> Arc<SystemView> {
+        self.system.read().expect("no writer panics").clone()
+    }
+
+    /// How far this replica is, now.
+    pub fn progress(&self) -> Progress {
+        *self.progress.borrow()
+    }
+
+    /// Follows how far this replica is.
+    pub fn watch_progress(&self) -> watch::Receiver<Progress> {
+        self.progress.clone()
+    }
+
+    /// Content hashes taken at [`Command::Checksum`] entries.
+    pub fn checksums(&self) -> &Checksums {
+        &self.checksums
+    }
+}
+
+pub(super) type Reply<T> = oneshot::Sender<io::Result<T>>;
+
+pub(super) enum Work {
+    Apply { entries: Vec<(Entry, Option<ApplyResponder<TypeConfig>>)>, reply: Reply<()> },
+    AppliedState { reply: Reply<(Option<LogId>, StoredMembership)> },
+    CurrentSnapshot { reply: Reply<Option<SnapshotMeta>> },
+    BuildSnapshot { reply: Reply<SnapshotMeta> },
+    Fence { reply: Reply<FencedSnapshot> },
+    Unfence,
+    Install { directory: PathBuf, reply: Reply<()> },
+    Checkpoint { reply: Reply<u64> },
+}
+
+/// Handle to the thread.
+#[derive(Clone)]
+pub struct ApplyThread {
+    queue: mpsc::Sender<Work>,
+}
+
+/// Joins the thread, once every [`ApplyThread`] handle is gone.
+pub struct ApplyJoin {
+    thread: std::thread::JoinHandle<()>,
+}
+
+impl ApplyJoin {
+    /// Waits until the files are closed.
+    pub fn join(self) {
+        if self.thread.join().is_err() {
+            tracing::error!("the apply thread panicked");
+        }
+    }
+}
+
+impl ApplyThread {
+    /// Opens the state files and starts the thread.
+    pub(crate) fn start(
+        directories: Directories,
+        log: &LogStore,
+    ) -> io::Result<(ApplyThread, ApplyJoin, StateView)> {
+        let readers = SharedReaders::new(&directories.databases);
+        let (progress, progress_receiver) = watch::channel(Progress::default());
+        let view = StateView {
+            readers: readers.clone(),
+            system: Arc::default(),
+            progress: progress_receiver,
+            checksums: Checksums::new(),
+        };
+        let mut owner = Owner::open(directories, readers, progress, view.clone())?;
+        owner.find_resume_point(log)?;
+        let (queue, inbox) = mpsc::channel(QUEUE_MAX);
+        let thread = std::thread::Builder::new().name("apply".to_owned()).spawn(move || owner.run(inbox))?;
+        Ok((ApplyThread { queue }, ApplyJoin { thread }, view))
+    }
+
+    pub(super) async fn ask<T>(&self, work: impl FnOnce(Reply<T>) -> Work) -> io::Result<T> {
+        let (reply, answer) = oneshot::channel();
+        let stopped = || io::Error::other("the apply thread has stopped");
+        self.queue.send(work(reply)).await.map_err(|_| stopped())?;
+        answer.await.map_err(|_| stopped())?
+    }
+
+    /// Ends a fence from a destructor, where nobody can wait.
+    pub(super) fn unfence(&self) {
+        if let Err(mpsc::error::TrySendError::Full(work)) = self.queue.try_send(Work::Unfence) {
+            let queue = self.queue.clone();
+            std::thread::spawn(move || queue.blocking_send(work));
+        }
+    }
+}
+
+/// A command of the batch that waits for its namespace's transaction.
+struct Waiting {
+    position: usize,
+    index: u64,
+    stamp: Stamp,
+    execute: crate::types::command::Execute,
+}
+
+struct Owner {
+    directories: Directories,
+    system: System,
+    databases: Databases,
+    resume_from: Option<LogId>,
+    /// Raised while a snapshot is being sent; the flag tells its sender when the fence had to be let go.
+    fence: Option<Arc<AtomicBool>>,
+    progress: watch::Sender<Progress>,
+    view: StateView,
+}
+
+impl Owner {
+    fn open(
+        directories: Directories,
+        readers: SharedReaders,
+        progress: watch::Sender<Progress>,
+        view: StateView,
+    ) -> io::Result<Owner> {
+        super::snapshot::recover_directories(&directories)?;
+        let system = System::open(&directories.databases.join("_system.sqlite")).map_err(io::Error::other)?;
+        let databases = Databases::new(&directories.databases, readers);
+        databases.remove_strangers(|name| system.namespaces().keys().any(|known| known.as_str() == name))?;
+        Ok(Owner { directories, system, databases, resume_from: None, fence: None, progress, view })
+    }
+
+    /// Replay starts after the least index that some file has lost; normally that is what `_system` says.
+    fn find_resume_point(&mut self, log: &LogStore) -> io::Result<()> {
+        let mut resume = self.system.applied_index();
+        for (namespace, touched) in self.system.namespaces().clone() {
+            let reached = self.databases.applied_index(&namespace, touched).map_err(io::Error::other)?;
+            if reached < touched.last_index {
+                tracing::warn!(%namespace, reached, expected = touched.last_index, "database lost its tail; replaying");
+                resume = resume.min(reached);
+            }
+        }
+        self.resume_from = match self.system.applied() {
+            Some(applied) if resume < applied.index => log.log_id_at(resume)?,
+            applied => applied,
+        };
+        if resume > 0 && self.resume_from.is_none() {
+            return Err(io::Error::other(format!(
+                "{}: a database lost writes after log index {resume}, and the log no longer has them; remove this \
+                 node from the cluster and join again with an empty directory",
+                self.directories.databases.display()
+            )));
+        }
+        self.publish(0);
+        Ok(())
+    }
+
+    fn run(mut self, mut inbox: mpsc::Receiver<Work>) {
+        while let Some(work) = inbox.blocking_recv() {
+            match work {
+                Work::Apply { entries, reply } => answer(reply, self.apply(entries)),
+                Work::AppliedState { reply } => {
+                    answer(reply, Ok((self.resume_from, self.system.membership().clone())));
+                }
+                Work::CurrentSnapshot { reply } => answer(reply, Ok(self.system.snapshot().cloned())),
+                Work::BuildSnapshot { reply } => answer(reply, self.build_snapshot()),
+                Work::Fence { reply } => answer(reply, self.fence()),
+                Work::Unfence => self.unfence(),
+                Work::Install { directory, reply } => answer(reply, self.install(&directory)),
+                Work::Checkpoint { reply } => answer(reply, self.checkpoint()),
+            }
+        }
+        if let Err(error) = self.databases.close_all() {
+            tracing::error!(%error, "database not closed cleanly");
+        }
+    }
+
+    fn apply(&mut self, entries: Vec<(Entry, Option<ApplyResponder<TypeConfig>>)>) -> io::Result<()> {
+        let Some((last, _)) = entries.last() else { return Ok(()) };
+        let last = last.log_id;
+        let mut outcomes: Vec<Outcome> = Vec::with_capacity(entries.len());
+        let mut waiting: BTreeMap<Namespace, Vec<Waiting>> = BTreeMap::new();
+        let mut unix_ms = 0;
+        for (position, (entry, _)) in entries.iter().enumerate() {
+            outcomes.push(Outcome::None);
+            match &entry.payload {
+                EntryPayload::Blank => {}
+                EntryPayload::Membership(membership) if self.is_new(entry.log_id) => {
+                    let stored = StoredMembership::new(Some(entry.log_id), membership.clone());
+                    self.system.set_membership(stored).map_err(io::Error::other)?;
+                }
+                EntryPayload::Membership(_) => {}
+                EntryPayload::Normal(LogData(bytes)) => {
+                    let Envelope { stamp, command } = Envelope::decode(bytes).map_err(io::Error::other)?;
+                    unix_ms = stamp.unix_ms;
+                    let index = entry.log_id.index;
+                    if let Command::Execute(execute) = command {
+                        if self.system.namespaces().contains_key(&execute.namespace) {
+                            let queue = waiting.entry(execute.namespace.clone()).or_default();
+                            queue.push(Waiting { position, index, stamp, execute });
+                        } else {
+                            outcomes[position] = Outcome::Refused(Refusal::NoSuchNamespace(execute.namespace));
+                        }
+                    } else {
+                        self.write_waiting(&mut waiting, &mut outcomes)?;
+                        outcomes[position] = self.barrier(entry.log_id, stamp, command)?;
+                    }
+                }
+            }
+        }
+        self.write_waiting(&mut waiting, &mut outcomes)?;
+        let newest = self.system.applied().map_or(last, |applied| applied.max(last));
+        self.system.commit(newest).map_err(io::Error::other)?;
+        self.resume_from = Some(last);
+        self.break_fence_if_too_large();
+        self.publish(unix_ms);
+        for ((_, responder), outcome) in entries.into_iter().zip(outcomes) {
+            if let Some(responder) = responder {
+                responder.send(outcome);
+            }
+        }
+        Ok(())
+    }
+
+    /// Writes what was collected: one transaction per namespace.
+    fn write_waiting(
+        &mut self,
+        waiting: &mut BTreeMap<Namespace, Vec<Waiting>>,
+        outcomes: &mut [Outcome],
+    ) -> io::Result<()> {
+        for (namespace, commands) in std::mem::take(waiting) {
+            let Some(Touched { incarnation, .. }) = self.system.namespaces().get(&namespace).copied() else { continue };
+            let batch: Vec<BatchEntry<'_>> = commands
+                .iter()
+                .map(|command| BatchEntry { index: command.index, stamp: command.stamp, execute: &command.execute })
+                .collect();
+            let database = self.databases.writer(&namespace, incarnation).map_err(io::Error::other)?;
+            let results = database.apply(&batch).map_err(io::Error::other)?;
+            for (command, outcome) in commands.iter().zip(results) {
+                outcomes[command.position] = outcome;
+            }
+            if let Some(last) = commands.last() {
+                self.system.touch(&namespace, last.index).map_err(io::Error::other)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether `_system` has not seen the entry yet; it has when only another file's lost tail is being replayed.
+    fn is_new(&self, id: LogId) -> bool {
+        id.index > self.system.applied_index()
+    }
+
+    /// A command that is not SQL of one namespace.
+    fn barrier(&mut self, id: LogId, stamp: Stamp, command: Command) -> io::Result<Outcome> {
+        let index = id.index;
+        let replayed = !self.is_new(id);
+        let system = &mut self.system;
+        let outcome = match command {
+            Command::Execute(_) => unreachable!("the caller collects these"),
+            Command::Load { namespace, database } => return self.load(index, replayed, &namespace, &database),
+            Command::Checksum => {
+                self.take_checksum(index)?;
+                return Ok(Outcome::Done);
+            }
+            _ if replayed => return Ok(Outcome::None),
+            Command::CreateNamespace { namespace } => {
+                if !system.namespaces().contains_key(&namespace) {
+                    system.create_namespace(&namespace, index).map_err(io::Error::other)?;
+                    self.databases.remove(&namespace).map_err(io::Error::other)?;
+                    self.databases.writer(&namespace, index).map_err(io::Error::other)?;
+                }
+                return Ok(Outcome::Done);
+            }
+            Command::DropNamespace { namespace } => return self.drop_namespace(id, &namespace),
+            Command::CreateApiKey { key_hash, namespace, expires_unix_ms, label } => {
+                system.create_api_key(stamp, &key_hash, &namespace, expires_unix_ms, &label)
+            }
+            Command::RevokeApiKey { key_hash } => system.revoke_api_key(&key_hash),
+            Command::CreateInvite { secret_hash, role, expires_unix_ms } => {
+                system.create_invite(stamp, &secret_hash, role, expires_unix_ms)
+            }
+            Command::RedeemInvite { secret_hash, node, addresses } => {
+                system.redeem_invite(stamp, &secret_hash, node, &addresses)
+            }
+            Command::RemoveGateway { node } => system.remove_gateway(node),
+        };
+        outcome.map_err(io::Error::other)
+    }
+
+    /// The file goes only after `_system` says durably that the namespace is gone. A crash between the two leaves a
+    /// file without a row, which [`Databases::remove_strangers`] removes; the reverse would be a lost file.
+    fn drop_namespace(&mut self, id: LogId, namespace: &Namespace) -> io::Result<Outcome> {
+        if *namespace == Namespace::default_namespace() {
+            return Ok(Outcome::Refused(Refusal::DefaultNamespace));
+        }
+        self.system.drop_namespace(namespace).map_err(io::Error::other)?;
+        self.system.commit(id).map_err(io::Error::other)?;
+        self.system.checkpoint().map_err(io::Error::other)?;
+        self.databases.remove(namespace).map_err(io::Error::other)?;
+        Ok(Outcome::Done)
+    }
+
+    fn load(&mut self, index: u64, replayed: bool, namespace: &Namespace, database: &[u8]) -> io::Result<Outcome> {
+        let Some(touched) = self.system.namespaces().get(namespace).copied() else {
+            return Ok(Outcome::Refused(Refusal::NoSuchNamespace(namespace.clone())));
+        };
+        if replayed && self.databases.applied_index(namespace, touched).map_err(io::Error::other)? >= index {
+            return Ok(Outcome::None);
+        }
+        let scratch = self.directories.scratch.join(format!("load-{namespace}-{index}.sqlite"));
+        std::fs::write(&scratch, database)?;
+        match sql::adopt(&scratch, index) {
+            Ok(()) => {}
+            Err(sql::AdoptError::NotADatabase(reason)) => {
+                std::fs::remove_file(&scratch)?;
+                return Ok(Outcome::Refused(Refusal::NotADatabase(reason)));
+            }
+            Err(error) => return Err(io::Error::other(error)),
+        }
+        files::sync_file(&scratch)?;
+        self.databases.replace(namespace, &scratch).map_err(io::Error::other)?;
+        self.system.touch(namespace, index).map_err(io::Error::other)?;
+        Ok(Outcome::Done)
+    }
+
+    fn take_checksum(&mut self, index: u64) -> io::Result<()> {
+        let mut marks = Marks::new(index, self.system.content_hash().map_err(io::Error::other)?);
+        for (namespace, touched) in self.system.namespaces().clone() {
+            // Opening the writer first makes the file exist.
+            self.databases.writer(&namespace, touched.incarnation).map_err(io::Error::other)?;
+            let snapshot = self.view.readers.get(&namespace).and_then(|readers| readers.snapshot());
+            marks.push(namespace, snapshot.map_err(io::Error::other)?);
+        }
+        self.view.checksums.compute(marks)
+    }
+
+    fn build_snapshot(&mut self) -> io::Result<SnapshotMeta> {
+        self.databases.checkpoint_dirty().map_err(io::Error::other)?;
+        let meta = self.system.note_snapshot().map_err(io::Error::other)?;
+        self.system.checkpoint().map_err(io::Error::other)?;
+        Ok(meta)
+    }
+
+    fn checkpoint(&mut self) -> io::Result<u64> {
+        let count = self.databases.checkpoint_dirty().map_err(io::Error::other)?;
+        self.system.checkpoint().map_err(io::Error::other)?;
+        Ok(count)
+    }
+
+    /// Brings every main file to the applied index and keeps it there until [`Owner::unfence`].
+    fn fence(&mut self) -> io::Result<FencedSnapshot> {
+        if self.fence.is_some() {
+            return Err(io::Error::new(io::ErrorKind::ResourceBusy, "another snapshot is being sent"));
+        }
+        for (namespace, touched) in self.system.namespaces().clone() {
+            self.databases.writer(&namespace, touched.incarnation).map_err(io::Error::other)?;
+        }
+        let meta = self.build_snapshot()?;
+        self.databases.hold_checkpoints(true);
+        self.system.hold_checkpoints(true).map_err(io::Error::other)?;
+        let broken = Arc::new(AtomicBool::new(false));
+        self.fence = Some(broken.clone());
+        let open = |name: String, path: PathBuf| -> io::Result<FencedFile> {
+            let file = std::fs::File::open(&path)?;
+            let bytes = file.metadata()?.len();
+            Ok(FencedFile { name, file, bytes })
+        };
+        let mut fenced = vec![open("_system.sqlite".to_owned(), self.directories.databases.join("_system.sqlite"))?];
+        for namespace in self.system.namespaces().keys() {
+            fenced.push(open(format!("{namespace}.sqlite"), self.databases.path(namespace))?);
+        }
+        Ok(FencedSnapshot { meta, broken, files: fenced })
+    }
+
+    fn unfence(&mut self) {
+        self.fence = None;
+        self.databases.hold_checkpoints(false);
+        if let Err(error) = self.system.hold_checkpoints(false) {
+            tracing::error!(%error, "checkpoints could not be switched on again");
+        }
+    }
+
+    /// A transfer to a slow follower must not fill the disk.
+    fn break_fence_if_too_large(&mut self) {
+        if let Some(broken) = self.fence.as_ref().filter(|broken| !broken.load(Ordering::Relaxed))
+            && self.databases.wal_bytes() > FENCED_WAL_BYTES_MAX
+        {
+            broken.store(true, Ordering::Relaxed);
+            self.databases.hold_checkpoints(false);
+        }
+    }
+
+    /// Takes a received and checked directory in the place of the databases.
+    fn install(&mut self, received: &Path) -> io::Result<()> {
+        self.databases.close_all().map_err(io::Error::other)?;
+        // `_system` is reopened below; until then an empty one stands in, so that the file is closed.
+        self.system = System::open(Path::new(":memory:")).map_err(io::Error::other)?;
+        super::snapshot::swap_in(&self.directories, received)?;
+        self.system =
+            System::open(&self.directories.databases.join("_system.sqlite")).map_err(io::Error::other)?;
+        self.system.note_snapshot().map_err(io::Error::other)?;
+        self.system.checkpoint().map_err(io::Error::other)?;
+        self.resume_from = self.system.applied();
+        self.publish(0);
+        Ok(())
+    }
+
+    fn publish(&self, unix_ms: i64) {
+        *self.view.system.write().expect("no reader panics") = self.system.view();
+        let index = self.resume_from.map_or(0, |id| id.index);
+        self.progress.send_modify(|progress| {
+            progress.index = index;
+            if unix_ms != 0 {
+                progress.unix_ms = unix_ms;
+            }
+        });
+    }
+}
+
+fn answer<T>(reply: Reply<T>, result: io::Result<T>) {
+    if let Err(error) = &result {
+        tracing::error!(%error, "state machine failed");
+    }
+    // The asker may have been dropped at shutdown; what was done stays done.
+    let _ = reply.send(result);
+}

@@ -1,0 +1,421 @@
+//! The Raft log as openraft sees it: newest entries in memory, all of them in [`LogFile`], one thread in between.
+//!
+//! The thread takes everything that waits, commits it in one transaction with one fsync, and only then answers, in
+//! order. That is group commit: under load one fsync carries hundreds of entries, at rest an entry waits for nobody.
+//! It also gives what Raft's safety asks for: votes and entries reach the disk strictly in the order they were written.
+//!
+//! Entries can be read from the moment they are appended, which openraft needs, long before they are durable; those
+//! that are not yet durable therefore always are in memory. Any error of the file is final: the callbacks get it,
+//! openraft stops, and the process ends rather than acknowledge on a disk that lost something.
+
+use std::collections::VecDeque;
+use std::fmt::Debug;
+use std::io;
+use std::ops::{Bound, RangeBounds};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::{Duration, Instant};
+
+use openraft::storage::{IOFlushed, LogState, RaftLogStorage};
+use openraft::{OptionalSend, RaftLogReader};
+use tokio::sync::{mpsc, oneshot};
+
+use super::codec;
+use super::log_file::{Change, LogFile, LogFileError, LogFileReader};
+use super::type_config::{Entry, LogId, TypeConfig, Vote};
+
+/// Entries kept in memory for replication and apply; beyond them readers go to the file. About what a follower misses
+/// during a restart under load.
+const TAIL_ENTRIES_MAX: usize = 65_536;
+
+/// Bytes of entries kept in memory; the count alone would let large values take gigabytes.
+const TAIL_BYTES_MAX: usize = 64 * 1024 * 1024;
+
+/// Bytes of entries handed to one replication request: large enough to fill the pipe, small enough not to delay votes.
+const READ_BYTES_MAX: usize = 2 * 1024 * 1024;
+
+/// Changes waiting for the writer thread. openraft batches up to 4096 writes per change, so this never fills unless
+/// the disk stands still; then appending waits, which is right.
+const QUEUE_MAX: usize = 1024;
+
+/// How often the committed index is noted in the file. It only saves a restarted node from re-reading what it knew, so
+/// it rides along with other commits and is never worth an fsync of its own.
+const COMMITTED_INTERVAL: Duration = Duration::from_millis(200);
+
+/// Handle to the log. Clones share it.
+#[derive(Clone)]
+pub struct LogStore {
+    shared: Arc<Shared>,
+    queue: mpsc::Sender<Job>,
+}
+
+/// Joins the writer thread, once every [`LogStore`] handle is gone.
+pub struct LogWriter {
+    thread: std::thread::JoinHandle<()>,
+}
+
+impl LogWriter {
+    /// Waits until everything queued is on disk and the file is closed.
+    pub fn join(self) {
+        if self.thread.join().is_err() {
+            tracing::error!("the log writer thread panicked");
+        }
+    }
+}
+
+struct Shared {
+    path: PathBuf,
+    tail: Mutex<Tail>,
+    /// For entries older than the tail; opened when first needed.
+    old_entries: Mutex<Option<LogFileReader>>,
+}
+
+/// The newest entries and the ends of the log.
+#[derive(Default)]
+struct Tail {
+    entries: VecDeque<Entry>,
+    bytes: usize,
+    purged: Option<LogId>,
+    vote: Option<Vote>,
+    committed: Option<LogId>,
+    /// Everything up to this index is durable and may leave memory.
+    durable_index: u64,
+}
+
+impl Tail {
+    fn last_log_id(&self) -> Option<LogId> {
+        self.entries.back().map(|entry| entry.log_id).max(self.purged)
+    }
+
+    fn push(&mut self, entry: Entry) {
+        self.bytes += codec::entry_bytes(&entry);
+        self.entries.push_back(entry);
+    }
+
+    fn first_index(&self) -> Option<u64> {
+        self.entries.front().map(|entry| entry.log_id.index)
+    }
+
+    /// Drops the oldest durable entries above the limits.
+    fn shrink(&mut self) {
+        while self.entries.len() > TAIL_ENTRIES_MAX || self.bytes > TAIL_BYTES_MAX {
+            match self.entries.front() {
+                // The very last entry stays: its id is the end of the log.
+                Some(first) if first.log_id.index <= self.durable_index && self.entries.len() > 1 => {
+                    self.bytes -= codec::entry_bytes(first);
+                    self.entries.pop_front();
+                }
+                _ => break,
+            }
+        }
+    }
+
+    fn truncate_after(&mut self, index: Option<u64>) {
+        while self.entries.back().is_some_and(|last| index.is_none_or(|index| last.log_id.index > index)) {
+            if let Some(entry) = self.entries.pop_back() {
+                self.bytes -= codec::entry_bytes(&entry);
+            }
+        }
+        self.durable_index = self.durable_index.min(index.unwrap_or(0));
+    }
+
+    fn purge(&mut self, upto: LogId) {
+        while self.entries.front().is_some_and(|first| first.log_id.index <= upto.index) {
+            if let Some(entry) = self.entries.pop_front() {
+                self.bytes -= codec::entry_bytes(&entry);
+            }
+        }
+        self.purged = self.purged.max(Some(upto));
+        self.durable_index = self.durable_index.max(upto.index);
+    }
+}
+
+struct Job {
+    change: Change,
+    done: Done,
+}
+
+enum Done {
+    Flushed(IOFlushed<TypeConfig>),
+    Reply(oneshot::Sender<io::Result<()>>),
+    Nobody,
+}
+
+impl LogStore {
+    /// Opens or makes the log below `directory` and starts its thread.
+    ///
+    /// # Errors
+    /// [`LogFileError`] when the log is damaged, of a newer format, or cannot be read.
+    pub fn open(directory: &Path) -> Result<(LogStore, LogWriter), LogFileError> {
+        let path = directory.join("log.sqlite");
+        let (file, recovered) = LogFile::open(&path, TAIL_ENTRIES_MAX)?;
+        let mut tail = Tail {
+            purged: recovered.purged,
+            vote: recovered.vote,
+            committed: recovered.committed,
+            ..Tail::default()
+        };
+        for entry in recovered.tail {
+            tail.push(entry);
+        }
+        tail.durable_index = tail.last_log_id().map_or(0, |id| id.index);
+        tail.shrink();
+        let shared =
+            Arc::new(Shared { path: path.clone(), tail: Mutex::new(tail), old_entries: Mutex::new(None) });
+        let (queue, inbox) = mpsc::channel(QUEUE_MAX);
+        let writer = Writer { file, shared: shared.clone(), committed_noted: Instant::now() };
+        let thread = std::thread::Builder::new()
+            .name("raft-log".to_owned())
+            .spawn(move || writer.run(inbox))
+            .map_err(|source| LogFileError::Io { path, source })?;
+        Ok((LogStore { shared, queue }, LogWriter { thread }))
+    }
+
+    /// The id of the entry at `index`, or of the purge point when that is `index`.
+    ///
+    /// # Errors
+    /// When the file cannot be read.
+    pub fn log_id_at(&self, index: u64) -> io::Result<Option<LogId>> {
+        if let Some(purged) = self.shared.tail().purged.filter(|purged| purged.index == index) {
+            return Ok(Some(purged));
+        }
+        Ok(self.shared.read(index, index + 1, usize::MAX)?.first().map(|entry| entry.log_id))
+    }
+
+    /// The last purged index, if any.
+    pub fn purged_index(&self) -> Option<u64> {
+        self.shared.tail().purged.map(|id| id.index)
+    }
+
+    /// Number of entries present.
+    pub fn entry_count(&self) -> u64 {
+        let tail = self.shared.tail();
+        let end = tail.last_log_id().map_or(0, |id| id.index + 1);
+        end - tail.purged.map_or(0, |id| id.index + 1).min(end)
+    }
+
+    /// Bytes on disk: main file and write-ahead log.
+    pub fn disk_bytes(&self) -> u64 {
+        ["", "-wal"]
+            .iter()
+            .filter_map(|suffix| {
+                let mut name = self.shared.path.clone().into_os_string();
+                name.push(suffix);
+                std::fs::metadata(name).ok()
+            })
+            .map(|meta| meta.len())
+            .sum()
+    }
+
+    async fn enqueue(&self, change: Change, done: Done) -> io::Result<()> {
+        self.queue.send(Job { change, done }).await.map_err(|_| io::Error::other("the log writer has stopped"))
+    }
+
+    async fn make_durable(&self, change: Change) -> io::Result<()> {
+        let (reply, outcome) = oneshot::channel();
+        self.enqueue(change, Done::Reply(reply)).await?;
+        outcome.await.map_err(|_| io::Error::other("the log writer has stopped"))?
+    }
+}
+
+impl Shared {
+    fn tail(&self) -> MutexGuard<'_, Tail> {
+        self.tail.lock().expect("nothing panics while it holds the tail")
+    }
+
+    /// Entries from `start` up to, not including, `end`: from memory when it reaches back that far.
+    fn read(&self, start: u64, end: u64, bytes_max: usize) -> io::Result<Vec<Entry>> {
+        {
+            let tail = self.tail();
+            let oldest_present = tail.purged.map_or(0, |id| id.index + 1);
+            if tail.first_index().is_none_or(|first| first <= start.max(oldest_present)) {
+                return Ok(take_range(&tail.entries, start, end, bytes_max));
+            }
+        }
+        let mut reader = self.old_entries.lock().expect("nothing panics while it holds the reader");
+        let reader = match &mut *reader {
+            Some(reader) => reader,
+            none => none.insert(LogFileReader::open(&self.path)?),
+        };
+        let mut entries = reader.read(start, end, bytes_max)?;
+        // The end of the range may not be durable yet, and so not in the file.
+        let next = entries.last().map_or(start, |entry| entry.log_id.index + 1);
+        let bytes: usize = entries.iter().map(codec::entry_bytes).sum();
+        if next < end && bytes < bytes_max {
+            entries.extend(take_range(&self.tail().entries, next, end, bytes_max - bytes));
+        }
+        Ok(entries)
+    }
+}
+
+fn take_range(entries: &VecDeque<Entry>, start: u64, end: u64, bytes_max: usize) -> Vec<Entry> {
+    let Some(first) = entries.front().map(|entry| entry.log_id.index) else { return Vec::new() };
+    let from = start.saturating_sub(first) as usize;
+    let until = (end.saturating_sub(first) as usize).min(entries.len());
+    if from >= until {
+        return Vec::new();
+    }
+    let mut bytes = 0;
+    let mut taken = Vec::with_capacity((until - from).min(4096));
+    for entry in entries.range(from..until) {
+        bytes += codec::entry_bytes(entry);
+        taken.push(entry.clone());
+        if bytes >= bytes_max {
+            break;
+        }
+    }
+    taken
+}
+
+impl RaftLogReader<TypeConfig> for LogStore {
+    async fn try_get_log_entries<RB: RangeBounds<u64> + Clone + Debug + OptionalSend>(
+        &mut self,
+        range: RB,
+    ) -> io::Result<Vec<Entry>> {
+        let start = match range.start_bound() {
+            Bound::Included(index) => *index,
+            Bound::Excluded(index) => index + 1,
+            Bound::Unbounded => 0,
+        };
+        let end = match range.end_bound() {
+            Bound::Included(index) => index + 1,
+            Bound::Excluded(index) => *index,
+            Bound::Unbounded => self.shared.tail().last_log_id().map_or(0, |id| id.index + 1),
+        };
+        self.shared.read(start, end, usize::MAX)
+    }
+
+    async fn limited_get_log_entries(&mut self, start: u64, end: u64) -> io::Result<Vec<Entry>> {
+        self.shared.read(start, end, READ_BYTES_MAX)
+    }
+
+    async fn read_vote(&mut self) -> io::Result<Option<Vote>> {
+        Ok(self.shared.tail().vote)
+    }
+}
+
+impl RaftLogStorage<TypeConfig> for LogStore {
+    type LogReader = LogStore;
+
+    async fn get_log_state(&mut self) -> io::Result<LogState<TypeConfig>> {
+        let tail = self.shared.tail();
+        Ok(LogState { last_purged_log_id: tail.purged, last_log_id: tail.last_log_id() })
+    }
+
+    async fn get_log_reader(&mut self) -> LogStore {
+        self.clone()
+    }
+
+    async fn save_vote(&mut self, vote: &Vote) -> io::Result<()> {
+        self.shared.tail().vote = Some(*vote);
+        self.make_durable(Change::Vote(*vote)).await
+    }
+
+    async fn save_committed(&mut self, committed: Option<LogId>) -> io::Result<()> {
+        self.shared.tail().committed = committed;
+        Ok(())
+    }
+
+    async fn read_committed(&mut self) -> io::Result<Option<LogId>> {
+        Ok(self.shared.tail().committed)
+    }
+
+    async fn append<I>(&mut self, entries: I, callback: IOFlushed<TypeConfig>) -> io::Result<()>
+    where
+        I: IntoIterator<Item = Entry> + OptionalSend,
+        I::IntoIter: OptionalSend,
+    {
+        let entries: Vec<Entry> = entries.into_iter().collect();
+        {
+            let mut tail = self.shared.tail();
+            for entry in &entries {
+                tail.push(entry.clone());
+            }
+        }
+        self.enqueue(Change::Append(entries), Done::Flushed(callback)).await
+    }
+
+    async fn truncate_after(&mut self, last_log_id: Option<LogId>) -> io::Result<()> {
+        let index = last_log_id.map(|id| id.index);
+        self.shared.tail().truncate_after(index);
+        let change = match (index, self.shared.tail().purged) {
+            (Some(index), _) => Change::TruncateAfter(index),
+            (None, Some(purged)) => Change::TruncateAfter(purged.index),
+            (None, None) => Change::TruncateAll,
+        };
+        self.enqueue(change, Done::Nobody).await
+    }
+
+    async fn purge(&mut self, log_id: LogId) -> io::Result<()> {
+        self.shared.tail().purge(log_id);
+        self.enqueue(Change::Purge(log_id), Done::Nobody).await
+    }
+}
+
+struct Writer {
+    file: LogFile,
+    shared: Arc<Shared>,
+    committed_noted: Instant,
+}
+
+impl Writer {
+    fn run(mut self, mut inbox: mpsc::Receiver<Job>) {
+        let mut jobs = Vec::with_capacity(QUEUE_MAX);
+        while inbox.blocking_recv_many(&mut jobs, QUEUE_MAX) > 0 {
+            let (mut changes, done): (Vec<Change>, Vec<Done>) =
+                jobs.drain(..).map(|job| (job.change, job.done)).unzip();
+            changes.extend(self.committed_to_note());
+            let outcome = self.file.commit(&changes);
+            if outcome.is_ok() {
+                self.note_durable(&changes);
+            }
+            let failed = outcome.as_ref().err().map(ToString::to_string);
+            for done in done {
+                done.answer(failed.as_deref());
+            }
+            if let Err(error) = outcome {
+                tracing::error!(%error, "the log cannot be written; nothing more is acknowledged");
+                return;
+            }
+        }
+    }
+
+    fn committed_to_note(&mut self) -> Option<Change> {
+        if self.committed_noted.elapsed() < COMMITTED_INTERVAL {
+            return None;
+        }
+        self.committed_noted = Instant::now();
+        self.shared.tail().committed.map(Change::Committed)
+    }
+
+    fn note_durable(&self, changes: &[Change]) {
+        let mut tail = self.shared.tail();
+        for change in changes {
+            match change {
+                Change::Append(entries) => {
+                    if let Some(last) = entries.last() {
+                        tail.durable_index = last.log_id.index;
+                    }
+                }
+                Change::TruncateAfter(index) => tail.durable_index = tail.durable_index.min(*index),
+                Change::TruncateAll => tail.durable_index = 0,
+                Change::Purge(_) | Change::Vote(_) | Change::Committed(_) => {}
+            }
+        }
+        tail.shrink();
+    }
+}
+
+impl Done {
+    fn answer(self, failed: Option<&str>) {
+        let outcome = failed.map_or(Ok(()), |message| Err(io::Error::other(message.to_owned())));
+        match self {
+            Done::Flushed(callback) => callback.io_completed(outcome),
+            Done::Reply(reply) => {
+                // The asker may have been dropped at shutdown; the write happened all the same.
+                let _ = reply.send(outcome);
+            }
+            Done::Nobody => {}
+        }
+    }
+}
