@@ -1,0 +1,249 @@
+//! The event loop's part that makes connections: for callers who wait, and for peers that should be connected.
+
+use std::time::Instant;
+
+use libp2p::Multiaddr;
+use libp2p::swarm::dial_opts::{DialOpts, PeerCondition};
+use libp2p::swarm::{ConnectionId, DialError};
+use tokio::sync::oneshot;
+
+use super::address::PeerAddress;
+use super::error::MeshError;
+use super::event_loop::EventLoop;
+use super::peer_id;
+use super::reconnect::Target;
+use super::streams::OpenRequest;
+use crate::types::NodeId;
+use crate::types::limits::MESH_OPENS_PER_PEER_MAX;
+
+/// A configured peer.
+#[derive(Debug)]
+pub(super) struct BootstrapPeer {
+    pub(super) address: Multiaddr,
+    /// From the configuration, or who answered last.
+    pub(super) peer: Option<NodeId>,
+    /// The configuration names the peer: nobody else will do.
+    pinned: bool,
+}
+
+impl From<PeerAddress> for BootstrapPeer {
+    fn from(parsed: PeerAddress) -> BootstrapPeer {
+        BootstrapPeer { address: parsed.address, peer: parsed.peer, pinned: parsed.peer.is_some() }
+    }
+}
+
+/// A connection being made.
+#[derive(Debug)]
+pub(super) struct Dial {
+    /// Who should answer, if that is known.
+    peer: Option<NodeId>,
+    /// The bootstrap peer that it is for.
+    bootstrap: Option<usize>,
+    /// For messages.
+    address: String,
+    reply: Option<oneshot::Sender<Result<NodeId, MeshError>>>,
+}
+
+impl EventLoop {
+    /// A caller wants a stream.
+    pub(super) fn open(&mut self, peer: NodeId, request: OpenRequest) {
+        if peer == self.own {
+            let _ = request.reply.send(Err(MeshError::Itself(peer.to_string())));
+            return;
+        }
+        let streams = &mut self.swarm.behaviour_mut().streams;
+        let Err(request) = streams.open(peer_id::to_peer_id(peer), request) else { return };
+        let waiting = self.waiting.entry(peer).or_default();
+        waiting.retain(|request| !request.reply.is_closed());
+        if waiting.len() >= MESH_OPENS_PER_PEER_MAX {
+            let _ = request.reply.send(Err(MeshError::Busy(peer)));
+            return;
+        }
+        waiting.push(request);
+        self.dial_known(peer);
+    }
+
+    /// A caller wants a connection.
+    pub(super) fn dial(&mut self, wanted: PeerAddress, reply: oneshot::Sender<Result<NodeId, MeshError>>) {
+        let PeerAddress { address, peer } = wanted;
+        let is_own = peer.map_or_else(|| self.is_own_address(&address), |peer| peer == self.own);
+        if is_own {
+            let _ = reply.send(Err(MeshError::Itself(address.to_string())));
+        } else if let Some(peer) = peer.filter(|peer| self.peers.contains(*peer)) {
+            let _ = reply.send(Ok(peer));
+        } else {
+            let text = address.to_string();
+            self.start(options(peer, vec![address]), Dial { peer, bootstrap: None, address: text, reply: Some(reply) });
+        }
+    }
+
+    /// Dials whoever is due.
+    pub(super) fn dial_due(&mut self) {
+        for target in self.reconnect.due(Instant::now()) {
+            match target {
+                Target::Known(peer) => self.dial_known(peer),
+                Target::Bootstrap(place) => self.dial_bootstrap(place),
+            }
+        }
+    }
+
+    /// Dials a peer under every address known, unless that is going on already.
+    fn dial_known(&mut self, peer: NodeId) {
+        if self.dials.values().any(|dial| dial.peer == Some(peer)) {
+            return;
+        }
+        let now = Instant::now();
+        let mut addresses = self.book.candidates(peer, &self.roster, now);
+        addresses.retain(|address| !self.is_own_address(address));
+        if addresses.is_empty() {
+            self.reconnect.failed(Target::Known(peer), now, chance());
+            self.fail_waiting(peer, || MeshError::NoAddress(peer));
+            return;
+        }
+        let address = format!("node {peer}");
+        self.start(options(Some(peer), addresses), Dial { peer: Some(peer), bootstrap: None, address, reply: None });
+    }
+
+    fn dial_bootstrap(&mut self, place: usize) {
+        let Some(bootstrap) = self.bootstrap.get(place) else { return };
+        let peer = bootstrap.peer.filter(|_| bootstrap.pinned);
+        let (address, text) = (bootstrap.address.clone(), bootstrap.address.to_string());
+        let dial = Dial { peer, bootstrap: Some(place), address: text, reply: None };
+        self.start(options(peer, vec![address]), dial);
+    }
+
+    fn start(&mut self, options: DialOpts, dial: Dial) {
+        let connection = options.connection_id();
+        self.dials.insert(connection, dial);
+        if let Err(error) = self.swarm.dial(options) {
+            self.dial_failed(connection, &error);
+        }
+    }
+
+    /// A connection has been made, by whomever.
+    pub(super) fn dial_succeeded(&mut self, connection: ConnectionId, peer: NodeId) {
+        let now = Instant::now();
+        self.reconnect.connected(Target::Known(peer), now);
+        if let Some(dial) = self.dials.remove(&connection) {
+            if let Some(reply) = dial.reply {
+                let _ = reply.send(Ok(peer));
+            }
+            if let Some(bootstrap) = dial.bootstrap.and_then(|place| self.bootstrap.get_mut(place)) {
+                bootstrap.peer = Some(peer);
+                self.swarm.behaviour_mut().limits.bypass_peer_id(&peer_id::to_peer_id(peer));
+                self.watch_bootstrap();
+            }
+        }
+        for place in self.bootstrap_places(peer) {
+            self.reconnect.connected(Target::Bootstrap(place), now);
+        }
+        for request in self.waiting.remove(&peer).unwrap_or_default() {
+            // A request that finds no connection any more is dropped, which its caller sees.
+            let _ = self.swarm.behaviour_mut().streams.open(peer_id::to_peer_id(peer), request);
+        }
+    }
+
+    pub(super) fn dial_failed(&mut self, connection: ConnectionId, error: &DialError) {
+        let Some(dial) = self.dials.remove(&connection) else { return };
+        let now = Instant::now();
+        tracing::debug!(peer = dial.address, %error, "dial failed");
+        if let Some(place) = dial.bootstrap {
+            if matches!(error, DialError::LocalPeerId { .. }) {
+                self.bootstrap[place].peer = Some(self.own);
+                self.watch_bootstrap();
+            }
+            self.reconnect.failed(Target::Bootstrap(place), now, chance());
+        }
+        if let Some(reply) = dial.reply {
+            let _ = reply.send(Err(explain(error, dial.peer, &dial.address)));
+        }
+        if let Some(peer) = dial.peer
+            && !self.peers.contains(peer)
+        {
+            self.reconnect.failed(Target::Known(peer), now, chance());
+            if !self.dials.values().any(|other| other.peer == Some(peer)) {
+                self.fail_waiting(peer, || explain(error, Some(peer), &dial.address));
+            }
+        }
+    }
+
+    fn fail_waiting(&mut self, peer: NodeId, error: impl Fn() -> MeshError) {
+        for request in self.waiting.remove(&peer).unwrap_or_default() {
+            let _ = request.reply.send(Err(error()));
+        }
+    }
+
+    /// Cares for the bootstrap peers that the roster does not care for, and not for ourselves.
+    pub(super) fn watch_bootstrap(&mut self) {
+        let now = Instant::now();
+        for (place, bootstrap) in self.bootstrap.iter().enumerate() {
+            let target = Target::Bootstrap(place);
+            let itself = bootstrap.peer == Some(self.own) || self.is_own_address(&bootstrap.address);
+            if itself || bootstrap.peer.is_some_and(|peer| self.roster.contains(peer)) {
+                self.reconnect.forget(target);
+                continue;
+            }
+            self.reconnect.watch(target, now);
+            if bootstrap.peer.is_some_and(|peer| self.peers.contains(peer)) {
+                self.reconnect.connected(target, now);
+            }
+        }
+    }
+
+    /// The places at which a peer stands in the configuration.
+    pub(super) fn bootstrap_places(&self, peer: NodeId) -> Vec<usize> {
+        let places = self.bootstrap.iter().enumerate();
+        places.filter(|(_, bootstrap)| bootstrap.peer == Some(peer)).map(|(place, _)| place).collect()
+    }
+
+    fn is_own_address(&self, address: &Multiaddr) -> bool {
+        self.swarm.listeners().chain(self.swarm.external_addresses()).any(|own| own == address)
+    }
+}
+
+/// A dial from a port of its own: sharing the listening port, as libp2p would, makes two peers that dial each other at
+/// the same time meet in one connection where both think that they began it.
+fn options(peer: Option<NodeId>, addresses: Vec<Multiaddr>) -> DialOpts {
+    match peer {
+        Some(peer) => DialOpts::peer_id(peer_id::to_peer_id(peer))
+            // Whether to dial is decided here; libp2p would refuse a second address while the first is being tried.
+            .condition(PeerCondition::Always)
+            .addresses(addresses)
+            .allocate_new_port()
+            .build(),
+        None => {
+            let address = addresses.into_iter().next().unwrap_or_else(Multiaddr::empty);
+            DialOpts::unknown_peer_id().address(address).allocate_new_port().build()
+        }
+    }
+}
+
+/// The same for people.
+fn explain(error: &DialError, expected: Option<NodeId>, peer: &str) -> MeshError {
+    match (error, expected) {
+        (DialError::LocalPeerId { address }, _) => MeshError::Itself(address.to_string()),
+        (DialError::WrongPeerId { obtained, address }, Some(expected)) => {
+            MeshError::WrongPeer { expected, found: obtained.to_string(), address: address.to_string() }
+        }
+        (DialError::Transport(attempts), _) => {
+            let reasons: Vec<_> =
+                attempts.iter().map(|(address, error)| format!("{address}: {}", root(error))).collect();
+            MeshError::Unreachable { peer: peer.to_owned(), reason: reasons.join("; ") }
+        }
+        (error, _) => MeshError::Unreachable { peer: peer.to_owned(), reason: root(error) },
+    }
+}
+
+/// The innermost cause: the layers around it only say that something below failed.
+fn root(error: &dyn std::error::Error) -> String {
+    let mut innermost = error;
+    while let Some(source) = innermost.source() {
+        innermost = source;
+    }
+    innermost.to_string()
+}
+
+/// A number in 0..1; without randomness from the system the middle does.
+pub(super) fn chance() -> f64 {
+    getrandom::u32().map_or(0.5, |number| f64::from(number) / f64::from(u32::MAX))
+}
