@@ -73,6 +73,11 @@ pub(super) fn parse_listen(text: &str) -> Result<Multiaddr, AddressError> {
     }
 }
 
+/// The address without the peer id that may end it.
+pub(super) fn without_peer(address: &Multiaddr) -> Multiaddr {
+    address.iter().filter(|part| !matches!(part, Protocol::P2p(_))).collect()
+}
+
 fn refuse(text: &str, reason: &'static str) -> AddressError {
     AddressError { text: text.chars().take(100).collect(), reason }
 }

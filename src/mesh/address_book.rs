@@ -1,9 +1,10 @@
 //! Where peers may be found, by source: pure, with the time as an argument.
 //!
-//! A wrong address costs a dial and nothing else: the handshake proves who answers.
+//! A wrong address costs a dial and nothing else: the handshake proves who answers, and an address where somebody else
+//! answered is left out for a while.
 
 use std::collections::HashMap;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use libp2p::Multiaddr;
 
@@ -20,7 +21,20 @@ pub(super) struct AddressBook {
     identified: HashMap<NodeId, Vec<Multiaddr>>,
     /// Heard from trusted peers, or used with success; newest first.
     heard: HashMap<NodeId, Heard>,
+    /// Where somebody else answered than expected, and until when that is remembered.
+    doubted: HashMap<(NodeId, Multiaddr), Instant>,
 }
+
+/// Whether there are other addresses to try.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Others {
+    Left,
+    None,
+}
+
+/// How long an address is left out after somebody else answered there: long enough to reach the peer elsewhere, short
+/// enough for a peer that takes its old place again.
+const DOUBT: Duration = Duration::from_secs(30);
 
 #[derive(Debug)]
 struct Heard {
@@ -29,8 +43,33 @@ struct Heard {
 }
 
 impl AddressBook {
-    /// Where to dial a peer, best first: the cluster's word, the operator's, the peer's own, hearsay.
+    /// Where to dial a peer, best first: the cluster's word, the operator's, the peer's own, hearsay. Doubtful addresses
+    /// only if there are no others.
     pub(super) fn candidates(&self, node: NodeId, roster: &Roster, now: Instant) -> Vec<Multiaddr> {
+        let all = self.known(node, roster, now);
+        let doubtful =
+            |address: &Multiaddr| self.doubted.get(&(node, address.clone())).is_some_and(|until| *until > now);
+        let good: Vec<_> = all.iter().filter(|address| !doubtful(address)).cloned().collect();
+        if good.is_empty() { all } else { good }
+    }
+
+    /// Somebody else answered at this address. Tells whether any address is left that is not in doubt.
+    pub(super) fn doubt(&mut self, node: NodeId, address: &Multiaddr, roster: &Roster, now: Instant) -> Others {
+        self.doubted.retain(|_, until| *until > now);
+        // An address that is not in the book cannot be left out: whoever tried again would try the same.
+        if self.doubted.len() >= MESH_HEARD_PEERS_MAX || !self.known(node, roster, now).contains(address) {
+            return Others::None;
+        }
+        self.doubted.insert((node, address.clone()), now + DOUBT);
+        // Without a good one all come back.
+        if self.candidates(node, roster, now).iter().any(|other| other == address) {
+            Others::None
+        } else {
+            Others::Left
+        }
+    }
+
+    fn known(&self, node: NodeId, roster: &Roster, now: Instant) -> Vec<Multiaddr> {
         let heard = self.heard.get(&node).filter(|heard| heard.until > now).map(|heard| &heard.addresses[..]);
         let sources =
             [Some(roster.addresses(node)), slice(&self.configured, node), slice(&self.identified, node), heard];
@@ -103,6 +142,20 @@ mod tests {
         assert_eq!(book.candidates(node, &roster, now), [1, 2, 3, 4].map(address));
         book.forget_identified(node);
         assert_eq!(book.candidates(node, &roster, now), [1, 2, 4].map(address));
+    }
+
+    #[test]
+    fn an_address_where_somebody_else_answers_makes_way_for_the_others() {
+        let (node, now) = (NodeId::from(1), Instant::now());
+        let texts = vec![address(1).to_string(), address(2).to_string()];
+        let roster = Roster::new([(node, texts)].into(), HashMap::new(), NodeId::from(9));
+        let mut book = AddressBook::default();
+        assert_eq!(book.doubt(node, &address(1), &roster, now), Others::Left);
+        assert_eq!(book.candidates(node, &roster, now), [address(2)]);
+        assert_eq!(book.doubt(node, &address(2), &roster, now), Others::None);
+        assert_eq!(book.doubt(node, &address(3), &roster, now), Others::None, "not in the book");
+        assert_eq!(book.candidates(node, &roster, now).len(), 2, "better a doubtful address than none");
+        assert_eq!(book.candidates(node, &roster, now + DOUBT).len(), 2);
     }
 
     #[test]

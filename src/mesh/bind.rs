@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use futures::{FutureExt, StreamExt};
 use libp2p::core::muxing::StreamMuxerBox;
-use libp2p::core::transport::{Boxed, TransportError};
+use libp2p::core::transport::{Boxed, ListenerId, TransportError};
 use libp2p::core::upgrade::Version;
 use libp2p::multiaddr::Protocol as Part;
 use libp2p::swarm::SwarmEvent;
@@ -67,7 +67,8 @@ pub(super) async fn bind(config: MeshConfig, tasks: &Tasks) -> Result<(Mesh, Inb
     for address in &advertise {
         swarm.add_external_address(address.clone());
     }
-    let listening = Arc::new(RwLock::new(listen_on(&mut swarm, &listen).await?));
+    let (listeners, listening) = listen_on(&mut swarm, &listen).await?;
+    let listening = Arc::new(RwLock::new(listening));
 
     let peers = Arc::new(Peers::new());
     let shared = Shared {
@@ -80,7 +81,7 @@ pub(super) async fn bind(config: MeshConfig, tasks: &Tasks) -> Result<(Mesh, Inb
         counting,
     };
     let inboxes = Inboxes { commands, roster, exchanges };
-    let event_loop = EventLoop::new(swarm, inboxes, peers, listening, bootstrap, tasks.clone());
+    let event_loop = EventLoop::new(swarm, inboxes, peers, (listeners, listening), bootstrap, tasks.clone());
     tasks.spawn(event_loop.run(config.peer_exchange, tasks.cancelled(), abandon));
     Ok((Mesh { shared: Arc::new(shared) }, Inbound { streams: inbound }))
 }
@@ -115,7 +116,10 @@ fn transport(identity: &Identity) -> Result<Boxed<(PeerId, StreamMuxerBox)>, Mes
 }
 
 /// Listens, and says on what.
-async fn listen_on(swarm: &mut Swarm<Behaviour>, addresses: &[Multiaddr]) -> Result<Vec<Multiaddr>, MeshError> {
+async fn listen_on(
+    swarm: &mut Swarm<Behaviour>,
+    addresses: &[Multiaddr],
+) -> Result<(Vec<ListenerId>, Vec<Multiaddr>), MeshError> {
     for address in addresses {
         check_free(address).map_err(|error| listen_error(address, error))?;
     }
@@ -156,7 +160,7 @@ async fn listen_on(swarm: &mut Swarm<Behaviour>, addresses: &[Multiaddr]) -> Res
         }
     });
     match all_named.await {
-        Ok(outcome) => outcome.map(|()| listening),
+        Ok(outcome) => outcome.map(|()| (unnamed.into_keys().collect(), listening)),
         Err(_) => {
             let missing = unnamed.iter().find(|(listener, _)| !named.contains(*listener));
             let address = missing.map_or(String::new(), |(_, address)| address.to_string());

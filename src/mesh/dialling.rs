@@ -7,7 +7,8 @@ use libp2p::swarm::dial_opts::{DialOpts, PeerCondition};
 use libp2p::swarm::{ConnectionId, DialError};
 use tokio::sync::oneshot;
 
-use super::address::PeerAddress;
+use super::address::{PeerAddress, without_peer};
+use super::address_book::Others;
 use super::error::MeshError;
 use super::event_loop::EventLoop;
 use super::peer_id;
@@ -37,11 +38,19 @@ impl From<PeerAddress> for BootstrapPeer {
 pub(super) struct Dial {
     /// Who should answer, if that is known.
     peer: Option<NodeId>,
-    /// The bootstrap peer that it is for.
-    bootstrap: Option<usize>,
     /// For messages.
-    address: String,
-    reply: Option<oneshot::Sender<Result<NodeId, MeshError>>>,
+    place: String,
+    purpose: Purpose,
+}
+
+#[derive(Debug)]
+enum Purpose {
+    /// To reach a node by its id, under every address known. There is at most one at a time for a node.
+    Node(NodeId),
+    /// To reach a bootstrap peer, by its place in the configuration.
+    Bootstrap(usize),
+    /// A caller named the address and waits.
+    Caller(oneshot::Sender<Result<NodeId, MeshError>>),
 }
 
 impl EventLoop {
@@ -72,8 +81,8 @@ impl EventLoop {
         } else if let Some(peer) = peer.filter(|peer| self.peers.contains(*peer)) {
             let _ = reply.send(Ok(peer));
         } else {
-            let text = address.to_string();
-            self.start(options(peer, vec![address]), Dial { peer, bootstrap: None, address: text, reply: Some(reply) });
+            let dial = Dial { peer, place: address.to_string(), purpose: Purpose::Caller(reply) };
+            self.start(options(peer, vec![address]), dial);
         }
     }
 
@@ -89,7 +98,7 @@ impl EventLoop {
 
     /// Dials a peer under every address known, unless that is going on already.
     fn dial_known(&mut self, peer: NodeId) {
-        if self.dials.values().any(|dial| dial.peer == Some(peer)) {
+        if self.dials.values().any(|dial| matches!(dial.purpose, Purpose::Node(node) if node == peer)) {
             return;
         }
         let now = Instant::now();
@@ -100,15 +109,15 @@ impl EventLoop {
             self.fail_waiting(peer, || MeshError::NoAddress(peer));
             return;
         }
-        let address = format!("node {peer}");
-        self.start(options(Some(peer), addresses), Dial { peer: Some(peer), bootstrap: None, address, reply: None });
+        let dial = Dial { peer: Some(peer), place: format!("node {peer}"), purpose: Purpose::Node(peer) };
+        self.start(options(Some(peer), addresses), dial);
     }
 
     fn dial_bootstrap(&mut self, place: usize) {
         let Some(bootstrap) = self.bootstrap.get(place) else { return };
         let peer = bootstrap.peer.filter(|_| bootstrap.pinned);
-        let (address, text) = (bootstrap.address.clone(), bootstrap.address.to_string());
-        let dial = Dial { peer, bootstrap: Some(place), address: text, reply: None };
+        let address = bootstrap.address.clone();
+        let dial = Dial { peer, place: address.to_string(), purpose: Purpose::Bootstrap(place) };
         self.start(options(peer, vec![address]), dial);
     }
 
@@ -124,15 +133,10 @@ impl EventLoop {
     pub(super) fn dial_succeeded(&mut self, connection: ConnectionId, peer: NodeId) {
         let now = Instant::now();
         self.reconnect.connected(Target::Known(peer), now);
-        if let Some(dial) = self.dials.remove(&connection) {
-            if let Some(reply) = dial.reply {
-                let _ = reply.send(Ok(peer));
-            }
-            if let Some(bootstrap) = dial.bootstrap.and_then(|place| self.bootstrap.get_mut(place)) {
-                bootstrap.peer = Some(peer);
-                self.swarm.behaviour_mut().limits.bypass_peer_id(&peer_id::to_peer_id(peer));
-                self.watch_bootstrap();
-            }
+        match self.dials.remove(&connection).map(|dial| dial.purpose) {
+            Some(Purpose::Caller(reply)) => drop(reply.send(Ok(peer))),
+            Some(Purpose::Bootstrap(place)) => self.bootstrap_answered(place, peer),
+            Some(Purpose::Node(_)) | None => {}
         }
         for place in self.bootstrap_places(peer) {
             self.reconnect.connected(Target::Bootstrap(place), now);
@@ -143,26 +147,42 @@ impl EventLoop {
         }
     }
 
-    pub(super) fn dial_failed(&mut self, connection: ConnectionId, error: &DialError) {
-        let Some(dial) = self.dials.remove(&connection) else { return };
-        let now = Instant::now();
-        tracing::debug!(peer = dial.address, %error, "dial failed");
-        if let Some(place) = dial.bootstrap {
-            if matches!(error, DialError::LocalPeerId { .. }) {
-                self.bootstrap[place].peer = Some(self.own);
-                self.watch_bootstrap();
-            }
-            self.reconnect.failed(Target::Bootstrap(place), now, chance());
-        }
-        if let Some(reply) = dial.reply {
-            let _ = reply.send(Err(explain(error, dial.peer, &dial.address)));
-        }
-        if let Some(peer) = dial.peer
-            && !self.peers.contains(peer)
+    fn bootstrap_answered(&mut self, place: usize, peer: NodeId) {
+        let before = self.bootstrap[place].peer.replace(peer);
+        let limits = &mut self.swarm.behaviour_mut().limits;
+        limits.bypass_peer_id(&peer_id::to_peer_id(peer));
+        if let Some(before) = before
+            && !self.is_trusted(before)
         {
-            self.reconnect.failed(Target::Known(peer), now, chance());
-            if !self.dials.values().any(|other| other.peer == Some(peer)) {
-                self.fail_waiting(peer, || explain(error, Some(peer), &dial.address));
+            self.swarm.behaviour_mut().limits.remove_peer_id(&peer_id::to_peer_id(before));
+        }
+        self.watch_bootstrap();
+    }
+
+    pub(super) fn dial_failed(&mut self, connection: ConnectionId, error: &DialError) {
+        let Some(Dial { peer, place, purpose }) = self.dials.remove(&connection) else { return };
+        tracing::debug!(peer = place, %error, "dial failed");
+        let now = Instant::now();
+        match purpose {
+            Purpose::Caller(reply) => drop(reply.send(Err(explain(error, peer, &place)))),
+            Purpose::Bootstrap(place) => {
+                if matches!(error, DialError::LocalPeerId { .. }) {
+                    self.bootstrap[place].peer = Some(self.own);
+                    self.watch_bootstrap();
+                }
+                self.reconnect.failed(Target::Bootstrap(place), now, chance());
+            }
+            Purpose::Node(node) if self.peers.contains(node) => {}
+            Purpose::Node(node) => {
+                // The first address that answers ends the attempt for all of them, whoever answers there. An address
+                // that somebody else has now must not stand in the way of the right one.
+                if let DialError::WrongPeerId { address, .. } | DialError::LocalPeerId { address } = error
+                    && self.book.doubt(node, &without_peer(address), &self.roster, now) == Others::Left
+                {
+                    return self.dial_known(node);
+                }
+                self.reconnect.failed(Target::Known(node), now, chance());
+                self.fail_waiting(node, || explain(error, peer, &place));
             }
         }
     }

@@ -6,12 +6,13 @@ use std::time::{Duration, Instant};
 
 use futures::StreamExt;
 use libp2p::core::ConnectedPoint;
+use libp2p::core::transport::ListenerId;
 use libp2p::swarm::{ConnectionId, SwarmEvent};
 use libp2p::{Multiaddr, PeerId, Swarm, identify, ping};
 use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 
-use super::address::{PeerAddress, scope};
+use super::address::{PeerAddress, scope, without_peer};
 use super::address_book::AddressBook;
 use super::behaviour::{Behaviour, BehaviourEvent};
 use super::dialling::{BootstrapPeer, Dial, chance};
@@ -64,6 +65,7 @@ pub(super) struct EventLoop {
     pub(super) exchange_slots: Arc<Semaphore>,
     pub(super) heard_sender: mpsc::Sender<Heard>,
     heard: mpsc::Receiver<Heard>,
+    listeners: Vec<ListenerId>,
     pub(super) tasks: Tasks,
 }
 
@@ -72,7 +74,7 @@ impl EventLoop {
         swarm: Swarm<Behaviour>,
         inboxes: Inboxes,
         peers: Arc<Peers>,
-        listening: Arc<RwLock<Vec<Multiaddr>>>,
+        (listeners, listening): (Vec<ListenerId>, Arc<RwLock<Vec<Multiaddr>>>),
         bootstrap: Vec<BootstrapPeer>,
         tasks: Tasks,
     ) -> EventLoop {
@@ -94,6 +96,7 @@ impl EventLoop {
             exchange_slots: Arc::new(Semaphore::new(PEER_EXCHANGES_MAX)),
             heard_sender,
             heard,
+            listeners,
             tasks,
         };
         for BootstrapPeer { address, peer, .. } in &event_loop.bootstrap {
@@ -135,15 +138,23 @@ impl EventLoop {
         // Callers that come now learn that the mesh has stopped.
         self.inboxes.commands.close();
         self.waiting.clear();
+        // Peers try again at once; they should meet a closed port, not a node that is going away.
+        for listener in std::mem::take(&mut self.listeners) {
+            self.swarm.remove_listener(listener);
+        }
         for peer in self.peers.nodes() {
             let _ = self.swarm.disconnect_peer_id(peer_id::to_peer_id(peer));
         }
         let closing = async {
             while self.swarm.network_info().connection_counters().num_established() > 0 {
-                if let SwarmEvent::ConnectionClosed { peer_id, connection_id, .. } = self.swarm.select_next_some().await
-                    && let Some(peer) = peer_id::to_node_id(&peer_id)
-                {
-                    self.peers.closed(peer, connection_id);
+                match self.swarm.select_next_some().await {
+                    SwarmEvent::ConnectionClosed { peer_id, connection_id, .. } => {
+                        peer_id::to_node_id(&peer_id).map(|peer| self.peers.closed(peer, connection_id));
+                    }
+                    SwarmEvent::ConnectionEstablished { connection_id, .. } => {
+                        self.swarm.close_connection(connection_id);
+                    }
+                    _ => {}
                 }
             }
         };
@@ -237,7 +248,7 @@ impl EventLoop {
     fn on_connected(&mut self, peer: &PeerId, id: ConnectionId, endpoint: ConnectedPoint) {
         let Some(node) = peer_id::to_node_id(peer) else { return };
         let (remote, direction) = match endpoint {
-            ConnectedPoint::Dialer { address, .. } => (place(address), Direction::Outbound),
+            ConnectedPoint::Dialer { address, .. } => (without_peer(&address), Direction::Outbound),
             ConnectedPoint::Listener { send_back_addr, .. } => (send_back_addr, Direction::Inbound),
         };
         if direction == Direction::Outbound {
@@ -284,15 +295,10 @@ impl EventLoop {
         self.peers.identified(node, info.agent_version, exchanges_peers);
         // Only what means something from where we are, and nothing that cannot be dialled.
         let Some(remote) = self.peers.scope(node) else { return };
-        let told = info.listen_addrs.into_iter().map(place);
+        let told = info.listen_addrs.iter().map(without_peer);
         let usable = told.filter(|address| scope(address).is_some_and(|scope| scope.concerns(remote))).collect();
         self.book.identify(node, usable);
     }
-}
-
-/// The address without the peer id that may end it.
-fn place(address: Multiaddr) -> Multiaddr {
-    address.iter().filter(|part| !matches!(part, libp2p::multiaddr::Protocol::P2p(_))).collect()
 }
 
 async fn at(instant: Option<Instant>) {

@@ -45,7 +45,8 @@ impl EventLoop {
         }
     }
 
-    fn is_trusted(&self, node: NodeId) -> bool {
+    /// Whether it belongs to the cluster or was named by the operator.
+    pub(super) fn is_trusted(&self, node: NodeId) -> bool {
         self.roster.contains(node) || !self.bootstrap_places(node).is_empty()
     }
 

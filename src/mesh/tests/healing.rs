@@ -62,6 +62,18 @@ async fn a_new_address_in_the_members_ends_the_wait() {
 }
 
 #[tokio::test]
+async fn an_old_address_that_another_node_has_now_does_not_stand_in_the_way() {
+    let (one, two, other) = (start(config()).await, start(config()).await, start(config()).await);
+    let addresses = [other.mesh.listen_addresses(), one.mesh.listen_addresses(), two.mesh.listen_addresses()].concat();
+    one.mesh.set_members([(two.id(), addresses)].into(), HashMap::new());
+    one.mesh.open(two.id(), Protocol::Join, PATIENCE).await.expect("opened");
+
+    one.mesh.set_members([(NodeId::from(7), other.mesh.listen_addresses())].into(), HashMap::new());
+    let error = one.mesh.open(NodeId::from(7), Protocol::Rpc, PATIENCE).await.expect_err("somebody else");
+    assert!(matches!(error, MeshError::WrongPeer { .. }), "{error}");
+}
+
+#[tokio::test]
 async fn bootstrap_peers_are_dialled_and_oneself_is_not() {
     let seed = start(config()).await;
     let identity = Identity::ephemeral();
