@@ -2,5 +2,6 @@
 
 pub mod cluster;
 pub mod raft;
+pub mod mesh;
 pub mod tasks;
 pub mod types;

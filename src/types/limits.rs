@@ -80,3 +80,61 @@ pub const FRAME_BYTES_MAX: usize = LOAD_BYTES_MAX + 1024 * 1024;
 /// Write-ahead logs may grow to this while a snapshot is being sent; beyond it the transfer is given up and begins
 /// again, rather than fill the disk.
 pub const FENCED_WAL_BYTES_MAX: u64 = 4 * 1024 * 1024 * 1024;
+/// Inbound mesh streams waiting to be taken: a restart makes every member open a handful at once.
+pub const MESH_INBOUND_STREAMS_MAX: usize = 256;
+
+/// Streams being opened to one peer at once; more means that it does not answer.
+pub const MESH_OPENS_PER_PEER_MAX: usize = 64;
+
+/// Calls waiting for the mesh's event loop, which answers in microseconds.
+pub const MESH_COMMANDS_MAX: usize = 256;
+
+/// Streams that one stranger's connection may hold open: a join and a question for peers, twice.
+pub const MESH_STREAMS_PER_STRANGER_MAX: usize = 4;
+
+/// Connections that one stranger may have: two, since both sides may dial at the same time.
+pub const MESH_CONNECTIONS_PER_STRANGER_MAX: u32 = 2;
+
+/// Inbound connections whose handshake is not finished. Each costs a socket and a few KiB for at most
+/// [`MESH_HANDSHAKE_TIMEOUT`].
+pub const MESH_PENDING_INBOUND_MAX: u32 = 128;
+
+/// Outbound connections to strangers whose handshake is not finished.
+pub const MESH_PENDING_OUTBOUND_MAX: u32 = 64;
+
+/// Share of the machine's memory above which strangers are turned away.
+pub const MESH_MEMORY_SHARE_MAX: f64 = 0.8;
+
+/// Time for name lookup, TCP connect, Noise and Yamux: four round trips of a satellite link fit.
+pub const MESH_HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// How long a stranger's connection stays open without a stream.
+pub const MESH_IDLE_STRANGER_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// Time between two pings of a connection, and the longest wait for an answer. Two lost pings close the connection, so
+/// a cut cable is noticed within 20 s.
+pub const MESH_PING_INTERVAL: Duration = Duration::from_secs(5);
+
+/// Addresses kept per peer and source: a host with more interfaces than this publishes its own choice.
+pub const MESH_ADDRESSES_PER_PEER_MAX: usize = 8;
+
+/// Peers whose addresses were heard from other peers or used before; a bound on memory, not on the cluster.
+pub const MESH_HEARD_PEERS_MAX: usize = 1000;
+
+/// How long a heard address is believed.
+pub const MESH_HEARD_TTL: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// Connection changes kept for a slow watcher; a watcher that lost some reads the whole list again.
+pub const MESH_CHANGES_MAX: usize = 256;
+
+/// Largest message of the peer exchange, either way.
+pub const PEER_EXCHANGE_BYTES_MAX: usize = 16 * 1024;
+
+/// Most peers in an answer of the peer exchange.
+pub const PEER_EXCHANGE_PEERS_MAX: usize = 50;
+
+/// Time for one peer exchange from the first byte to the last.
+pub const PEER_EXCHANGE_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Peer exchanges running at once, served and asked together.
+pub const PEER_EXCHANGES_MAX: usize = 16;
