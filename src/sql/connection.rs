@@ -59,11 +59,18 @@ pub(super) fn fence_apply(connection: &mut Connection) -> rusqlite::Result<()> {
     fence(connection, Role::Apply)
 }
 
+/// A read-only connection without any fence, for our own walks over a file.
+pub(super) fn open_read_plain(path: &Path) -> rusqlite::Result<Connection> {
+    let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let connection = Connection::open_with_flags(path, flags)?;
+    connection.busy_timeout(BUSY_TIMEOUT)?;
+    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_TRUSTED_SCHEMA, false)?;
+    Ok(connection)
+}
+
 /// A read-only connection, fenced.
 pub(super) fn open_read(path: &Path) -> rusqlite::Result<Connection> {
-    let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-    let mut connection = Connection::open_with_flags(path, flags)?;
-    connection.busy_timeout(BUSY_TIMEOUT)?;
+    let mut connection = open_read_plain(path)?;
     connection.pragma_update(None, "cache_size", -READ_CACHE_KIB)?;
     connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_FKEY, false)?;
     fence(&mut connection, Role::Read)?;

@@ -23,6 +23,7 @@
 //! | `localtime` | the process runs with `TZ=UTC`, which is the daemon's duty |
 
 mod admission;
+mod adopt;
 mod checkpoint;
 mod clock_vfs;
 mod connection;
@@ -35,15 +36,23 @@ mod internal;
 mod meter;
 mod randomness;
 mod statement;
+mod tables;
 mod text;
 
+pub mod backup;
 pub mod database;
+pub mod dump;
 pub mod readers;
+pub mod snapshot;
 
 #[cfg(test)]
 mod testing;
 
+pub use adopt::adopt;
+pub use backup::BackupOptions;
 pub use connection::ForeignKeys;
 pub use database::{BatchEntry, Checkpoint, Database};
+pub use dump::DumpError;
 pub use error::{AdoptError, ReadError, SqlError};
 pub use readers::{ReadOptions, Readers, Work};
+pub use snapshot::ReadSnapshot;
