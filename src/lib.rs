@@ -3,5 +3,6 @@
 pub mod cluster;
 pub mod raft;
 pub mod mesh;
+pub mod sql;
 pub mod tasks;
 pub mod types;

@@ -1,0 +1,362 @@
+//! One log entry's SQL on the apply connection: its statements in order, its atomicity, its budget of steps.
+//!
+//! SQLite undoes a failing statement by itself, so only [`Atomicity::Transaction`] needs a savepoint. But some
+//! failures end the batch's whole transaction (`INSERT OR ROLLBACK`, `RAISE(ROLLBACK)`, an interrupted write), and
+//! some are only seen when the statement has already had its effect (too many steps, too large an answer, the largest
+//! rowid). Both are [`End::Killed`]: the caller rolls the transaction back and runs the entry again, with the
+//! statement's failure known in advance, so that it does not run. Whatever the batch was, the effects are those of a
+//! statement that failed and changed nothing.
+
+use std::cell::Cell;
+use std::time::Instant;
+
+use rusqlite::Connection;
+use rusqlite::StatementStatus;
+use rusqlite::hooks::Action;
+
+use super::connection::ForeignKeys;
+use super::error::failure;
+use super::internal::Sticky;
+use super::statement::{Pieces, Prepared, ResultLimits, Trouble, bind, collect};
+use super::{admission, ffi, generated_names, meter, randomness, text};
+use crate::types::command::{Atomicity, Execute, RowsWanted};
+use crate::types::statement::{Rows, Statement, StatementError, StatementErrorKind, StatementResult, Written};
+
+/// Statements of one entry that may end the batch's transaction. Each costs a run of the entry up to it.
+pub(super) const KILLS_MAX: usize = 16;
+
+/// Steps that a statement may run beyond its budget before it is stopped on the spot. What is counted there includes
+/// work that differs between replicas (see [`meter`]); the slack is far beyond such differences.
+const STEPS_SLACK: u64 = 16_000_000;
+
+/// A statement whose failure is known from an earlier run of its entry.
+#[derive(Clone, Debug)]
+pub(super) struct Poison {
+    statement: usize,
+    piece: usize,
+    error: StatementError,
+    rest: Rest,
+}
+
+/// What happens to the statements after a failed one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Rest {
+    /// The entry's atomicity decides.
+    GoesOn,
+    /// They fail alike, without running.
+    FailsAlike,
+}
+
+impl Poison {
+    /// Ends the entry with this statement: it has ended too many transactions.
+    pub(super) fn fail_the_rest(&mut self) {
+        self.rest = Rest::FailsAlike;
+    }
+}
+
+/// How a run of an entry ended.
+pub(super) enum End {
+    /// Its effects stand in the open transaction.
+    Done(Vec<StatementResult>),
+    /// The transaction is gone or must go; the entry is to be run again with this poison.
+    Killed(Poison),
+}
+
+/// Why a piece has no result.
+enum Stop {
+    Failed(StatementError, Rest),
+    Killed(Poison),
+    Fatal(rusqlite::Error),
+}
+
+impl From<rusqlite::Error> for Stop {
+    fn from(error: rusqlite::Error) -> Stop {
+        Stop::Fatal(error)
+    }
+}
+
+thread_local! {
+    /// A row got the rowid after which SQLite picks random ones.
+    static LARGEST_ROWID_SEEN: Cell<bool> = const { Cell::new(false) };
+    /// A row was inserted with rowid 0, which `last_insert_rowid()` cannot tell from no insert.
+    static ROWID_ZERO_SEEN: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Watches for rowids that need care.
+pub(super) fn install_rowid_watch(connection: &mut Connection) -> rusqlite::Result<()> {
+    connection.update_hook(Some(|action: Action, _: &str, _: &str, rowid: i64| {
+        if rowid == i64::MAX && action != Action::SQLITE_DELETE {
+            LARGEST_ROWID_SEEN.set(true);
+        } else if rowid == 0 && action == Action::SQLITE_INSERT {
+            ROWID_ZERO_SEEN.set(true);
+        }
+    }))
+}
+
+/// A run of one entry.
+pub(super) struct EntryRun<'a> {
+    connection: &'a Connection,
+    foreign_keys: ForeignKeys,
+    poisons: &'a [Poison],
+    execute: &'a Execute,
+    steps_left: u64,
+    limits: ResultLimits,
+    /// The counters that responses repeat.
+    pub(super) sticky: Sticky,
+}
+
+impl<'a> EntryRun<'a> {
+    pub(super) fn new(
+        connection: &'a Connection,
+        foreign_keys: ForeignKeys,
+        execute: &'a Execute,
+        poisons: &'a [Poison],
+        sticky: Sticky,
+    ) -> EntryRun<'a> {
+        let limits = ResultLimits { rows_max: execute.result_rows_max, bytes_left: execute.result_bytes_max };
+        EntryRun { connection, foreign_keys, poisons, execute, steps_left: execute.steps_max, limits, sticky }
+    }
+
+    /// Runs all statements. An error is this machine's.
+    pub(super) fn run(&mut self) -> rusqlite::Result<End> {
+        let end = match self.execute.atomicity {
+            Atomicity::EachStatement => self.run_statements(),
+            Atomicity::Transaction => self.run_transaction(),
+        };
+        meter::disarm();
+        end
+    }
+
+    fn run_transaction(&mut self) -> rusqlite::Result<End> {
+        let before = self.sticky;
+        self.control("SAVEPOINT entry")?;
+        let end = self.run_statements()?;
+        if let End::Done(results) = &end {
+            if matches!(results.last(), Some(StatementResult::Failed(_))) {
+                self.control("ROLLBACK TO entry")?;
+                self.sticky = before;
+            }
+            self.control("RELEASE entry")?;
+        }
+        Ok(end)
+    }
+
+    fn control(&self, sql: &str) -> rusqlite::Result<()> {
+        admission::trusted(|| self.connection.prepare_cached(sql)?.execute([])).map(drop)
+    }
+
+    fn run_statements(&mut self) -> rusqlite::Result<End> {
+        let mut results = Vec::with_capacity(self.execute.statements.len());
+        let mut fails_alike: Option<StatementError> = None;
+        for (position, statement) in self.execute.statements.iter().enumerate() {
+            if let Some(error) = &fails_alike {
+                results.push(StatementResult::Failed(error.clone()));
+                continue;
+            }
+            match self.run_statement(position, statement) {
+                Ok(None) => {}
+                Ok(Some(result)) => results.push(result),
+                Err(Stop::Killed(poison)) => return Ok(End::Killed(poison)),
+                Err(Stop::Fatal(error)) => return Err(error),
+                Err(Stop::Failed(error, rest)) => {
+                    results.push(StatementResult::Failed(error.clone()));
+                    if self.execute.atomicity == Atomicity::Transaction {
+                        break;
+                    }
+                    fails_alike = (rest == Rest::FailsAlike).then_some(error);
+                }
+            }
+        }
+        Ok(self.check_deferred_keys(results))
+    }
+
+    /// A violation that is still there at the end of the entry would fail the commit of everybody's batch.
+    fn check_deferred_keys(&self, results: Vec<StatementResult>) -> End {
+        let failed = matches!(results.last(), Some(StatementResult::Failed(_)));
+        if failed || !self.violates_foreign_keys() {
+            return End::Done(results);
+        }
+        let last = self.execute.statements.len().saturating_sub(1);
+        End::Killed(foreign_key_poison(last, 0))
+    }
+
+    fn violates_foreign_keys(&self) -> bool {
+        self.foreign_keys == ForeignKeys::On && ffi::has_deferred_violation(self.connection)
+    }
+
+    /// Runs the pieces of one text; the last one's result is the text's. A failing piece ends the text, those before
+    /// it stay.
+    fn run_statement(&mut self, position: usize, statement: &Statement) -> Result<Option<StatementResult>, Stop> {
+        let start = Instant::now();
+        let mut pieces = Pieces::of(self.connection, &statement.sql);
+        let (mut taken, mut result) = (0, None);
+        for piece in 0.. {
+            if let Some(poison) = self.poisons.iter().find(|p| p.statement == position && p.piece == piece) {
+                return Err(Stop::Failed(poison.error.clone(), poison.rest));
+            }
+            admission::forget_sequence_writes();
+            let prepared = match pieces.next() {
+                Ok(None) => break,
+                Ok(Some(prepared)) => prepared,
+                Err(trouble) => return Err(self.stop_of(trouble)),
+            };
+            result = Some(self.run_piece(prepared, statement, &mut taken, (position, piece))?);
+        }
+        let elapsed = u64::try_from(start.elapsed().as_nanos()).unwrap_or(u64::MAX);
+        Ok(result.map(|result| self.answer(result, elapsed)))
+    }
+
+    fn answer(&self, rows: Option<Rows>, elapsed_ns: u64) -> StatementResult {
+        match rows {
+            Some(rows) => StatementResult::Rows(Rows { elapsed_ns, ..rows }),
+            None => StatementResult::Written(Written {
+                last_insert_id: self.sticky.last_insert_id,
+                rows_affected: self.sticky.rows_affected,
+                elapsed_ns,
+            }),
+        }
+    }
+
+    fn run_piece(
+        &mut self,
+        mut prepared: Prepared<'_, '_>,
+        statement: &Statement,
+        taken: &mut usize,
+        place: (usize, usize),
+    ) -> Result<Option<Rows>, Stop> {
+        let read_only = prepared.readonly();
+        if text::begins_with(prepared.sql(), &["VACUUM"]) {
+            return Err(refused("VACUUM is not allowed: it would change each node's file on its own"));
+        }
+        if !read_only && admission::read_a_pragma_function() {
+            prepared.discard();
+            return Err(refused("a write may not read from pragma functions: their answers may differ between nodes"));
+        }
+        bind(&mut prepared, statement, taken).map_err(|trouble| self.stop_of(trouble))?;
+        let generator = randomness::state();
+        let rowid_before = self.connection.last_insert_rowid();
+        LARGEST_ROWID_SEEN.set(false);
+        ROWID_ZERO_SEEN.set(false);
+
+        let ran = self.step(&mut prepared, read_only);
+        let steps = u64::from(prepared.get_status(StatementStatus::VmStep).cast_unsigned());
+        let over_budget = steps > self.steps_left;
+        self.steps_left = self.steps_left.saturating_sub(steps);
+
+        let verdict = match ran {
+            Err(Trouble::Fatal(error)) => return Err(Stop::Fatal(error)),
+            Err(Trouble::Interrupted) => Err((timeout(), Rest::FailsAlike)),
+            _ if over_budget => Err((timeout(), Rest::FailsAlike)),
+            Err(Trouble::Failed(error)) => Err((error, Rest::GoesOn)),
+            Ok(rows) => match self.objection(read_only, prepared.sql())? {
+                Some(error) => Err((error, Rest::GoesOn)),
+                None => Ok(rows),
+            },
+        };
+        if verdict.is_ok() {
+            self.remember(read_only, prepared.sql(), rowid_before);
+        }
+        if admission::writes_sequence() {
+            prepared.discard();
+        } else {
+            drop(prepared);
+        }
+        match verdict {
+            Ok(rows) => Ok(rows),
+            Err((error, rest)) => {
+                randomness::restore(generator);
+                ffi::set_last_insert_rowid(self.connection, rowid_before);
+                Err(self.undo(error, rest, read_only, place))
+            }
+        }
+    }
+
+    fn step(&mut self, prepared: &mut rusqlite::Statement<'_>, read_only: bool) -> Result<Option<Rows>, Trouble> {
+        prepared.reset_status(StatementStatus::VmStep);
+        meter::arm(self.steps_left.saturating_mul(2).saturating_add(STEPS_SLACK), None);
+        if prepared.column_count() == 0 {
+            prepared.raw_execute()?;
+            return Ok(None);
+        }
+        if read_only && self.execute.rows == RowsWanted::FromReturning {
+            // As rqlite: it is run for its effect, of which it has none, and answers as a write.
+            prepared.raw_query().next()?;
+            return Ok(None);
+        }
+        collect(prepared, &mut self.limits).map(Some)
+    }
+
+    /// What is wrong with a statement that SQLite has run without complaint.
+    fn objection(&self, read_only: bool, sql: &str) -> rusqlite::Result<Option<StatementError>> {
+        if read_only {
+            return Ok(None);
+        }
+        if LARGEST_ROWID_SEEN.get() {
+            let message = "rowid 9223372036854775807 is not allowed: SQLite would choose the next ones at random";
+            return Ok(Some(failure(StatementErrorKind::Refused, message)));
+        }
+        if admission::writes_sequence() && generated_names::sequence_at_end(self.connection)? {
+            let message = "sqlite_sequence may not reach 9223372036854775807: the table could take no more rows";
+            return Ok(Some(failure(StatementErrorKind::Refused, message)));
+        }
+        if text::mentions(sql, "create") && generated_names::in_newest_table(self.connection, sql)? {
+            let message = "CREATE TABLE AS SELECT with columns of equal names is not allowed: name them with AS";
+            return Ok(Some(failure(StatementErrorKind::Refused, message)));
+        }
+        if self.execute.atomicity == Atomicity::EachStatement && self.violates_foreign_keys() {
+            return Ok(Some(foreign_key_failure()));
+        }
+        Ok(None)
+    }
+
+    /// The failure of a statement, undone already by SQLite, or else to be undone with the transaction.
+    fn undo(&self, error: StatementError, rest: Rest, read_only: bool, (statement, piece): (usize, usize)) -> Stop {
+        let undone_by_sqlite =
+            read_only || matches!(error.kind, StatementErrorKind::Sqlite) && error.message != FOREIGN_KEY_MESSAGE;
+        if undone_by_sqlite && !self.connection.is_autocommit() {
+            Stop::Failed(error, rest)
+        } else {
+            Stop::Killed(Poison { statement, piece, error, rest })
+        }
+    }
+
+    fn remember(&mut self, read_only: bool, sql: &str, rowid_before: i64) {
+        if read_only {
+            return;
+        }
+        let rowid = self.connection.last_insert_rowid();
+        if rowid != 0 || rowid_before != 0 || ROWID_ZERO_SEEN.get() {
+            self.sticky.last_insert_id = rowid;
+        }
+        if !text::begins_with(sql, &["CREATE", "DROP", "ALTER", "ANALYZE", "REINDEX", "PRAGMA"]) {
+            self.sticky.rows_affected = i64::try_from(self.connection.changes()).unwrap_or(i64::MAX);
+        }
+    }
+
+    fn stop_of(&self, trouble: Trouble) -> Stop {
+        match trouble {
+            Trouble::Failed(error) => Stop::Failed(error, Rest::GoesOn),
+            Trouble::Interrupted => Stop::Failed(timeout(), Rest::FailsAlike),
+            Trouble::Fatal(error) => Stop::Fatal(error),
+        }
+    }
+}
+
+/// SQLite's own words for it.
+const FOREIGN_KEY_MESSAGE: &str = "FOREIGN KEY constraint failed";
+
+fn foreign_key_failure() -> StatementError {
+    failure(StatementErrorKind::Sqlite, FOREIGN_KEY_MESSAGE)
+}
+
+fn foreign_key_poison(statement: usize, piece: usize) -> Poison {
+    Poison { statement, piece, error: foreign_key_failure(), rest: Rest::GoesOn }
+}
+
+fn timeout() -> StatementError {
+    failure(StatementErrorKind::Timeout, "execute timeout")
+}
+
+fn refused(message: &str) -> Stop {
+    Stop::Failed(failure(StatementErrorKind::Refused, message), Rest::GoesOn)
+}

@@ -1,0 +1,161 @@
+//! What can go wrong with a database file, and which of SQLite's errors mean that.
+//!
+//! The line that matters runs between errors of a *statement* (the same on every replica, part of its result) and
+//! errors of this *machine* (full disk, I/O, memory): a replica that reported the latter as a statement's result would
+//! differ from the others for ever. They are [`SqlError`]s, and a node that meets one while applying stops.
+
+use std::path::{Path, PathBuf};
+
+use rusqlite::ffi;
+
+use crate::types::statement::{StatementError, StatementErrorKind};
+
+/// This machine cannot go on with a database file.
+#[derive(Debug, thiserror::Error)]
+pub enum SqlError {
+    /// Opening or preparing the file failed.
+    #[error("cannot open database {}", path.display())]
+    Open {
+        /// The file.
+        path: PathBuf,
+        /// What SQLite says.
+        #[source]
+        source: rusqlite::Error,
+    },
+    /// The file has no internal tables: it never was a namespace's database.
+    #[error("{} is not a debros database: it has no applied index", path.display())]
+    NotAdopted {
+        /// The file.
+        path: PathBuf,
+    },
+    /// Reading or writing the file failed: I/O, a full disk, damage, no memory, a foreign lock.
+    #[error("database {} failed", path.display())]
+    Storage {
+        /// The file.
+        path: PathBuf,
+        /// What SQLite says.
+        #[source]
+        source: rusqlite::Error,
+    },
+    /// A file operation beside SQLite failed.
+    #[error("file {} failed", path.display())]
+    File {
+        /// The file.
+        path: PathBuf,
+        /// What the system says.
+        #[source]
+        source: std::io::Error,
+    },
+    /// A promise of this module does not hold.
+    #[error("database {}: {what}", path.display())]
+    Invariant {
+        /// The file.
+        path: PathBuf,
+        /// Which promise.
+        what: &'static str,
+    },
+}
+
+impl SqlError {
+    pub(super) fn open(path: &Path) -> impl FnOnce(rusqlite::Error) -> SqlError {
+        let path = path.to_owned();
+        move |source| SqlError::Open { path, source }
+    }
+
+    pub(super) fn storage(path: &Path) -> impl FnOnce(rusqlite::Error) -> SqlError {
+        let path = path.to_owned();
+        move |source| SqlError::Storage { path, source }
+    }
+
+    pub(super) fn file(path: &Path) -> impl FnOnce(std::io::Error) -> SqlError {
+        let path = path.to_owned();
+        move |source| SqlError::File { path, source }
+    }
+}
+
+/// Why a user's file cannot become a namespace's database.
+#[derive(Debug, thiserror::Error)]
+pub enum AdoptError {
+    /// The file is no SQLite database, is damaged, or holds what a namespace cannot: tell its owner.
+    #[error("{reason}")]
+    Unusable {
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// This machine failed.
+    #[error(transparent)]
+    Sql(#[from] SqlError),
+}
+
+/// Why reads could not be answered at all (a statement that fails is an answer).
+#[derive(Debug, thiserror::Error)]
+pub enum ReadError {
+    /// The work allowed was used up; nothing is known. Run it again where it may take longer.
+    #[error("the read takes more steps than it was allowed")]
+    StepsExhausted,
+    /// All connections are in use.
+    #[error("all read connections of {} are in use", path.display())]
+    Busy {
+        /// The file.
+        path: PathBuf,
+    },
+    /// This machine failed.
+    #[error(transparent)]
+    Sql(#[from] SqlError),
+}
+
+/// Whether an error is this machine's and not the statement's.
+pub(super) fn is_fatal(error: &rusqlite::Error) -> bool {
+    let extended = match error {
+        rusqlite::Error::SqliteFailure(error, _) | rusqlite::Error::SqlInputError { error, .. } => error.extended_code,
+        _ => return false,
+    };
+    match extended {
+        // What FTS5's and R-tree's own checks report about data that a tenant gave them, and the same everywhere.
+        ffi::SQLITE_CORRUPT_VTAB | ffi::SQLITE_CORRUPT_SEQUENCE => false,
+        code => matches!(
+            code & 0xff,
+            ffi::SQLITE_IOERR
+                | ffi::SQLITE_FULL
+                | ffi::SQLITE_CORRUPT
+                | ffi::SQLITE_NOTADB
+                | ffi::SQLITE_NOMEM
+                | ffi::SQLITE_CANTOPEN
+                | ffi::SQLITE_PROTOCOL
+                | ffi::SQLITE_BUSY
+                | ffi::SQLITE_READONLY
+                | ffi::SQLITE_PERM
+                | ffi::SQLITE_NOLFS
+        ),
+    }
+}
+
+/// A bare result code as an error.
+pub(super) fn from_code(code: i32) -> rusqlite::Error {
+    rusqlite::Error::SqliteFailure(ffi::Error::new(code), None)
+}
+
+/// The primary result code, 0 where there is none.
+pub(super) fn primary_code(error: &rusqlite::Error) -> i32 {
+    match error {
+        rusqlite::Error::SqliteFailure(error, _) | rusqlite::Error::SqlInputError { error, .. } => {
+            error.extended_code & 0xff
+        }
+        _ => 0,
+    }
+}
+
+/// SQLite's own words, without anything around them.
+pub(super) fn message(error: &rusqlite::Error) -> String {
+    match error {
+        rusqlite::Error::SqliteFailure(_, Some(message)) => message.clone(),
+        rusqlite::Error::SqlInputError { msg, .. } => msg.clone(),
+        rusqlite::Error::SqliteFailure(error, None) => error.to_string(),
+        other => other.to_string(),
+    }
+}
+
+/// A statement's failure as its result.
+pub(super) fn failure(kind: StatementErrorKind, message: impl Into<String>) -> StatementError {
+    StatementError { message: message.into(), kind }
+}

@@ -1,0 +1,117 @@
+//! At most one effect per caller's key: the outcomes of requests that carried one, kept in the same file and the same
+//! transaction as their effects.
+//!
+//! What is stored is the same on every replica: wall-clock durations are left out, and so are the rows of PRAGMA and
+//! EXPLAIN. An outcome larger than [`OUTCOME_BYTES_MAX`] is stored without its rows.
+
+use rusqlite::{Connection, OptionalExtension};
+
+use super::admission::trusted;
+use super::text;
+use crate::types::command::{Execute, Executed, IdempotencyKey, Outcome, Refusal, Replayed, Stamp};
+use crate::types::limits::IDEMPOTENCY_TTL;
+use crate::types::statement::{Rows, StatementError, StatementErrorKind, StatementResult, Written};
+
+/// Largest outcome that is kept whole; keys live for a day, and a database should not be mostly old answers.
+const OUTCOME_BYTES_MAX: usize = 1024 * 1024;
+
+/// Expired keys that one entry with a key removes: more than it adds, so that they do not pile up, and few.
+const EXPIRED_PER_ENTRY_MAX: i64 = 4;
+
+/// What the table says about a key.
+pub(super) enum Known {
+    /// The request has not run.
+    No,
+    /// It has run, or another request has taken its key.
+    Answered(Outcome),
+}
+
+/// Looks a key up, after some of the expired ones are gone.
+pub(super) fn look_up(connection: &Connection, key: &IdempotencyKey, stamp: Stamp) -> rusqlite::Result<Known> {
+    let oldest_alive = stamp.unix_ms.saturating_sub(IDEMPOTENCY_TTL.as_millis() as i64);
+    trusted(|| {
+        connection
+            .prepare_cached(
+                "DELETE FROM sqlite_debros_idempotency WHERE key = ?3 AND unix_ms < ?1 OR key IN \
+                 (SELECT key FROM sqlite_debros_idempotency WHERE unix_ms < ?1 ORDER BY unix_ms, key LIMIT ?2)",
+            )?
+            .execute((oldest_alive, EXPIRED_PER_ENTRY_MAX, &key.key))?;
+        let stored = connection
+            .prepare_cached("SELECT fingerprint, outcome FROM sqlite_debros_idempotency WHERE key = ?1")?
+            .query_row([&key.key], |row| Ok((row.get::<_, Vec<u8>>(0)?, row.get::<_, Vec<u8>>(1)?)))
+            .optional()?;
+        Ok(match stored {
+            None => Known::No,
+            Some((fingerprint, _)) if fingerprint != key.fingerprint => {
+                Known::Answered(Outcome::Refused(Refusal::IdempotencyMismatch(key.key.clone())))
+            }
+            Some((_, outcome)) => Known::Answered(Outcome::Executed(decode(&outcome))),
+        })
+    })
+}
+
+/// Stores an outcome in the open transaction.
+pub(super) fn store(
+    connection: &Connection,
+    execute: &Execute,
+    key: &IdempotencyKey,
+    stamp: Stamp,
+    results: &[StatementResult],
+) -> rusqlite::Result<()> {
+    let outcome = encode(execute, results);
+    let sql = "INSERT INTO sqlite_debros_idempotency(key, unix_ms, fingerprint, outcome) VALUES(?1, ?2, ?3, ?4)";
+    let values = (&key.key, stamp.unix_ms, key.fingerprint.as_slice(), outcome);
+    trusted(|| connection.prepare_cached(sql)?.execute(values)).map(drop)
+}
+
+fn encode(execute: &Execute, results: &[StatementResult]) -> Vec<u8> {
+    let volatile = execute
+        .statements
+        .iter()
+        .any(|statement| text::mentions(&statement.sql, "pragma") || text::mentions(&statement.sql, "explain"));
+    let kept: Vec<StatementResult> = results.iter().map(|result| timeless(result, volatile)).collect();
+    let bytes = postcard_bytes(&kept);
+    if bytes.len() <= OUTCOME_BYTES_MAX {
+        return bytes;
+    }
+    let without_rows: Vec<StatementResult> = kept.into_iter().map(rowless).collect();
+    postcard_bytes(&without_rows)
+}
+
+fn postcard_bytes(results: &[StatementResult]) -> Vec<u8> {
+    postcard::to_stdvec(results).expect("a result has no unserialisable part")
+}
+
+fn timeless(result: &StatementResult, volatile: bool) -> StatementResult {
+    match result {
+        StatementResult::Written(written) => StatementResult::Written(Written { elapsed_ns: 0, ..*written }),
+        StatementResult::Rows(rows) if volatile => StatementResult::Rows(Rows {
+            columns: rows.columns.clone(),
+            declared_types: rows.declared_types.clone(),
+            ..Rows::default()
+        }),
+        StatementResult::Rows(rows) => StatementResult::Rows(Rows { elapsed_ns: 0, ..rows.clone() }),
+        StatementResult::Failed(error) => StatementResult::Failed(error.clone()),
+    }
+}
+
+fn rowless(result: StatementResult) -> StatementResult {
+    match result {
+        StatementResult::Rows(_) => StatementResult::Failed(StatementError {
+            message: "the request was executed before; its rows were too large to be kept".to_owned(),
+            kind: StatementErrorKind::TooLarge,
+        }),
+        other => other,
+    }
+}
+
+fn decode(bytes: &[u8]) -> Executed {
+    let results = postcard::from_bytes(bytes).unwrap_or_else(|_| {
+        // Written by a build with another format: that it ran is still known.
+        vec![StatementResult::Failed(StatementError {
+            message: "the request was executed before; its result can no longer be read".to_owned(),
+            kind: StatementErrorKind::TooLarge,
+        })]
+    });
+    Executed { results, replayed: Replayed::Yes }
+}

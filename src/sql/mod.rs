@@ -1,0 +1,58 @@
+//! SQLite, synchronous, without any knowledge of Raft: the files of namespaces, written by the log and read by all.
+//!
+//! [`Database`] applies log entries to one file and gives the same content on every replica. [`Readers`] answers
+//! queries of the same file, on as many threads as there are. [`adopt`] turns a user's file into a namespace's.
+//!
+//! # How replicas stay equal
+//!
+//! SQL is run as it was sent, not rewritten. What could make it answer differently on another machine is pinned or
+//! refused, each by the part that is closest to it:
+//!
+//! | what | guard |
+//! |---|---|
+//! | the time, however SQL asks for it | `clock_vfs`: the entry's |
+//! | `random()`, `randomblob()`, `total_changes()` | `randomness`: seeded by the entry, counted from its start |
+//! | `changes()`, `last_insert_rowid()` | set to 0 before each entry |
+//! | random rowids after the largest one | `entry`: that rowid is refused |
+//! | random column names of CREATE TABLE AS | `generated_names`: refused |
+//! | versions, paths, ATTACH, VACUUM, connection settings | `admission`: refused |
+//! | statements that end the batch's transaction | `entry`, `database`: the batch is run again without them |
+//! | deferred foreign keys | checked per entry |
+//! | time limits | `meter`: counted in VM steps |
+//! | full disk, I/O errors, no memory | `error`: the node stops |
+//! | `localtime` | the process runs with `TZ=UTC`, which is the daemon's duty |
+
+mod admission;
+mod adopt;
+mod checkpoint;
+mod clock_vfs;
+mod connection;
+mod entry;
+mod error;
+mod ffi;
+mod generated_names;
+mod idempotency;
+mod internal;
+mod meter;
+mod randomness;
+mod statement;
+mod tables;
+mod text;
+
+pub mod backup;
+pub mod database;
+pub mod dump;
+pub mod readers;
+pub mod snapshot;
+
+#[cfg(test)]
+mod testing;
+
+pub use adopt::adopt;
+pub use backup::BackupOptions;
+pub use connection::ForeignKeys;
+pub use database::{BatchEntry, Checkpoint, Database};
+pub use dump::DumpError;
+pub use error::{AdoptError, ReadError, SqlError};
+pub use readers::{ReadOptions, Readers, Work};
+pub use snapshot::ReadSnapshot;

@@ -1,0 +1,294 @@
+//! Read-only connections to one namespace's file, shared by threads.
+//!
+//! A query takes a connection off a small stack and puts it back; the stack grows on demand up to
+//! [`READERS_PER_NAMESPACE_MAX`]. A point read on a warm connection takes microseconds, so it may run where it was
+//! asked for, bounded in steps ([`Work::StepsMax`]); what takes longer is run again elsewhere.
+//!
+//! Nothing here waits for anybody: when all connections are in use the answer is [`ReadError::Busy`].
+
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use rusqlite::Connection;
+
+use super::error::{ReadError, SqlError, failure};
+use super::meter::{self, Stopped};
+use super::statement::{Pieces, Prepared, ResultLimits, Trouble, bind, collect};
+use super::{admission, connection, ffi};
+use crate::types::command::Atomicity;
+use crate::types::limits::{READ_DEADLINE_DEFAULT, READERS_PER_NAMESPACE_MAX, RESULT_BYTES_MAX, RESULT_ROWS_MAX};
+use crate::types::statement::{Rows, Statement, StatementError, StatementErrorKind, StatementResult};
+
+/// The read connections of one namespace. Clones share them.
+#[derive(Clone)]
+pub struct Readers {
+    pool: Arc<Pool>,
+}
+
+struct Pool {
+    path: PathBuf,
+    /// A std mutex: held for a push or a pop, never across a query.
+    state: Mutex<PoolState>,
+}
+
+struct PoolState {
+    idle: Vec<Connection>,
+    open: usize,
+}
+
+/// What a query may cost and how it answers.
+#[derive(Clone, Copy, Debug)]
+pub struct ReadOptions {
+    /// When the whole request must be answered.
+    pub deadline: Instant,
+    /// Longest that one statement may take.
+    pub statement_timeout: Option<Duration>,
+    /// Most rows of one result.
+    pub rows_max: usize,
+    /// Most bytes of all results together.
+    pub bytes_max: usize,
+    /// [`Atomicity::Transaction`]: all statements see one state of the database, the first failure ends the request.
+    pub atomicity: Atomicity,
+    /// Whether to tell the tables that columns come from.
+    pub qualify_columns: bool,
+    /// How much may be done here.
+    pub work: Work,
+}
+
+impl Default for ReadOptions {
+    fn default() -> ReadOptions {
+        ReadOptions {
+            deadline: Instant::now() + READ_DEADLINE_DEFAULT,
+            statement_timeout: None,
+            rows_max: RESULT_ROWS_MAX,
+            bytes_max: RESULT_BYTES_MAX,
+            atomicity: Atomicity::EachStatement,
+            qualify_columns: false,
+            work: Work::Unbounded,
+        }
+    }
+}
+
+/// How much a query may do on the thread that calls.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Work {
+    /// As much as its deadline allows.
+    Unbounded,
+    /// About so many VM steps per statement, then [`ReadError::StepsExhausted`].
+    StepsMax(u64),
+}
+
+/// A connection on loan; it returns to the pool when it is dropped.
+struct Loan<'a> {
+    pool: &'a Pool,
+    connection: Option<Connection>,
+}
+
+impl Loan<'_> {
+    fn connection(&self) -> &Connection {
+        self.connection.as_ref().expect("a loan holds its connection until it is dropped")
+    }
+}
+
+impl Drop for Loan<'_> {
+    fn drop(&mut self) {
+        meter::disarm();
+        let mut state = self.pool.lock();
+        match self.connection.take() {
+            Some(connection) if connection.is_autocommit() => state.idle.push(connection),
+            _ => state.open -= 1,
+        }
+    }
+}
+
+impl Pool {
+    fn lock(&self) -> MutexGuard<'_, PoolState> {
+        // Whoever panicked in between left a valid stack: each change is one push, pop or count.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn loan(&self) -> Result<Loan<'_>, ReadError> {
+        {
+            let mut state = self.lock();
+            if let Some(connection) = state.idle.pop() {
+                return Ok(Loan { pool: self, connection: Some(connection) });
+            }
+            if state.open >= READERS_PER_NAMESPACE_MAX {
+                return Err(ReadError::Busy { path: self.path.clone() });
+            }
+            state.open += 1;
+        }
+        let mut loan = Loan { pool: self, connection: None };
+        loan.connection = Some(connection::open_read(&self.path).map_err(SqlError::open(&self.path))?);
+        Ok(loan)
+    }
+}
+
+impl Readers {
+    /// Opens the first connection; others follow when they are needed.
+    ///
+    /// # Errors
+    /// When the file cannot be opened.
+    pub fn open(path: &Path) -> Result<Readers, SqlError> {
+        let connection = connection::open_read(path).map_err(SqlError::open(path))?;
+        // Reads the schema now, not in somebody's query.
+        connection.query_row("SELECT count(*) FROM sqlite_schema", [], |_| Ok(())).map_err(SqlError::open(path))?;
+        let state = Mutex::new(PoolState { idle: vec![connection], open: 1 });
+        Ok(Readers { pool: Arc::new(Pool { path: path.to_owned(), state }) })
+    }
+
+    /// The file.
+    pub fn path(&self) -> &Path {
+        &self.pool.path
+    }
+
+    /// Runs queries, one result per statement; a text without any statement has none. A write fails as
+    /// [`StatementErrorKind::ReadOnly`].
+    ///
+    /// # Errors
+    /// [`ReadError`] when there is no answer at all; a failing statement is an answer.
+    pub fn query(&self, statements: &[Statement], options: &ReadOptions) -> Result<Vec<StatementResult>, ReadError> {
+        let loan = self.pool.loan()?;
+        let query = Query { connection: loan.connection(), options, path: &self.pool.path };
+        match options.atomicity {
+            Atomicity::EachStatement => query.run(statements),
+            Atomicity::Transaction => query.run_in_transaction(statements),
+        }
+    }
+
+    /// Whether every statement only reads. One that cannot be compiled counts as a read: running it as one gives its
+    /// error.
+    ///
+    /// # Errors
+    /// As [`Readers::query`].
+    pub fn all_read_only(&self, statements: &[Statement]) -> Result<bool, ReadError> {
+        let loan = self.pool.loan()?;
+        for statement in statements {
+            let mut pieces = Pieces::of(loan.connection(), &statement.sql);
+            loop {
+                match pieces.next() {
+                    Ok(Some(prepared)) if !prepared.readonly() => return Ok(false),
+                    Ok(Some(_)) => {}
+                    Ok(None) | Err(Trouble::Failed(_) | Trouble::Interrupted) => break,
+                    Err(Trouble::Fatal(error)) => return Err(SqlError::storage(&self.pool.path)(error).into()),
+                }
+            }
+        }
+        Ok(true)
+    }
+}
+
+/// One request on one connection.
+struct Query<'a> {
+    connection: &'a Connection,
+    options: &'a ReadOptions,
+    path: &'a Path,
+}
+
+/// Why a statement has no rows.
+enum Stop {
+    Failed(StatementError),
+    Unanswered(ReadError),
+}
+
+impl Query<'_> {
+    fn run_in_transaction(&self, statements: &[Statement]) -> Result<Vec<StatementResult>, ReadError> {
+        self.control("BEGIN")?;
+        let results = self.run(statements);
+        self.control("COMMIT")?;
+        results
+    }
+
+    fn control(&self, sql: &str) -> Result<(), ReadError> {
+        meter::disarm();
+        let done = admission::trusted(|| self.connection.prepare_cached(sql)?.execute([]));
+        done.map(drop).map_err(|error| SqlError::storage(self.path)(error).into())
+    }
+
+    fn run(&self, statements: &[Statement]) -> Result<Vec<StatementResult>, ReadError> {
+        let mut limits =
+            ResultLimits { rows_max: self.options.rows_max as u64, bytes_left: self.options.bytes_max as u64 };
+        let mut results = Vec::with_capacity(statements.len());
+        for statement in statements {
+            match self.run_statement(statement, &mut limits) {
+                Ok(None) => {}
+                Ok(Some(rows)) => results.push(StatementResult::Rows(rows)),
+                Err(Stop::Unanswered(error)) => return Err(error),
+                Err(Stop::Failed(error)) => {
+                    results.push(StatementResult::Failed(error));
+                    if self.options.atomicity == Atomicity::Transaction {
+                        break;
+                    }
+                }
+            }
+        }
+        Ok(results)
+    }
+
+    /// The rows of the last statement in the text.
+    fn run_statement(&self, statement: &Statement, limits: &mut ResultLimits) -> Result<Option<Rows>, Stop> {
+        let start = Instant::now();
+        let deadline = match self.options.statement_timeout {
+            Some(timeout) => self.options.deadline.min(start + timeout),
+            None => self.options.deadline,
+        };
+        if start >= deadline {
+            return Err(Stop::Failed(timeout()));
+        }
+        let steps_max = match self.options.work {
+            Work::Unbounded => u64::MAX,
+            Work::StepsMax(steps) => steps,
+        };
+        meter::arm(steps_max, Some(deadline));
+        let mut pieces = if self.options.qualify_columns {
+            Pieces::uncached(self.connection, &statement.sql)
+        } else {
+            Pieces::of(self.connection, &statement.sql)
+        };
+        let (mut taken, mut last) = (0, None);
+        while let Some(mut prepared) = pieces.next().map_err(|trouble| self.stop_of(trouble))? {
+            if !prepared.readonly() {
+                return Err(Stop::Failed(read_only()));
+            }
+            bind(&mut prepared, statement, &mut taken).map_err(|trouble| self.stop_of(trouble))?;
+            let mut rows = collect(&mut prepared, limits).map_err(|trouble| self.stop_of(trouble))?;
+            if self.options.qualify_columns {
+                rows.qualified_columns = self.qualified(&prepared, &rows.columns);
+            }
+            last = Some(rows);
+        }
+        Ok(last.map(|rows| Rows { elapsed_ns: u64::try_from(start.elapsed().as_nanos()).unwrap_or(u64::MAX), ..rows }))
+    }
+
+    fn qualified(&self, prepared: &Prepared<'_, '_>, columns: &[String]) -> Vec<String> {
+        let tables = ffi::column_tables(self.connection, prepared.sql());
+        if tables.len() != columns.len() {
+            return columns.to_vec();
+        }
+        let join = |(column, table): (&String, Option<String>)| match table {
+            Some(table) => format!("{table}.{column}"),
+            None => column.clone(),
+        };
+        columns.iter().zip(tables).map(join).collect()
+    }
+
+    fn stop_of(&self, trouble: Trouble) -> Stop {
+        match trouble {
+            Trouble::Failed(error) => Stop::Failed(error),
+            Trouble::Fatal(error) => Stop::Unanswered(SqlError::storage(self.path)(error).into()),
+            Trouble::Interrupted => match meter::stopped() {
+                Some(Stopped::Steps) => Stop::Unanswered(ReadError::StepsExhausted),
+                Some(Stopped::Deadline) | None => Stop::Failed(timeout()),
+            },
+        }
+    }
+}
+
+fn timeout() -> StatementError {
+    failure(StatementErrorKind::Timeout, "query timeout")
+}
+
+fn read_only() -> StatementError {
+    failure(StatementErrorKind::ReadOnly, "attempt to change database via query operation")
+}

@@ -1,0 +1,261 @@
+//! One SQL text to SQLite and back: its single statements, their parameters, their rows.
+//!
+//! Shared by the writer and the readers; knows nothing of either. A text that surely is one statement comes from the
+//! connection's statement cache, one with several is compiled piece by piece.
+
+use std::ops::{Deref, DerefMut};
+
+use rusqlite::fallible_iterator::FallibleIterator;
+use rusqlite::types::{ToSql, ToSqlOutput, ValueRef};
+use rusqlite::{Batch, CachedStatement, Connection, ffi as codes};
+
+use super::error::{failure, is_fatal, message, primary_code};
+use super::{admission, ffi, text};
+use crate::types::statement::{Rows, Statement, StatementError, StatementErrorKind, Value};
+
+/// Why a single statement gave no result.
+pub(super) enum Trouble {
+    /// It failed; that is its result.
+    Failed(StatementError),
+    /// The meter stopped it.
+    Interrupted,
+    /// This machine failed.
+    Fatal(rusqlite::Error),
+}
+
+impl From<rusqlite::Error> for Trouble {
+    fn from(error: rusqlite::Error) -> Trouble {
+        if let Some(reason) = ffi::take_refusal() {
+            Trouble::Failed(failure(StatementErrorKind::Refused, reason))
+        } else if is_fatal(&error) {
+            Trouble::Fatal(error)
+        } else if primary_code(&error) == codes::SQLITE_INTERRUPT {
+            Trouble::Interrupted
+        } else {
+            Trouble::Failed(failure(StatementErrorKind::Sqlite, message(&error)))
+        }
+    }
+}
+
+/// A compiled statement, from the cache or not.
+pub(super) enum Prepared<'c, 's> {
+    /// With the whole text.
+    Cached(CachedStatement<'c>, &'s str),
+    /// With the part of the text that is this statement.
+    Fresh(rusqlite::Statement<'c>, String),
+}
+
+impl Prepared<'_, '_> {
+    /// The statement's text.
+    pub(super) fn sql(&self) -> &str {
+        match self {
+            Prepared::Cached(_, sql) => sql,
+            Prepared::Fresh(_, sql) => sql,
+        }
+    }
+
+    /// Forgets the statement instead of giving it back to the cache.
+    pub(super) fn discard(self) {
+        if let Prepared::Cached(statement, _) = self {
+            statement.discard();
+        }
+    }
+}
+
+impl<'c> Deref for Prepared<'c, '_> {
+    type Target = rusqlite::Statement<'c>;
+
+    fn deref(&self) -> &rusqlite::Statement<'c> {
+        match self {
+            Prepared::Cached(statement, _) => statement,
+            Prepared::Fresh(statement, _) => statement,
+        }
+    }
+}
+
+impl DerefMut for Prepared<'_, '_> {
+    fn deref_mut(&mut self) -> &mut Self::Target {
+        match self {
+            Prepared::Cached(statement, _) => statement,
+            Prepared::Fresh(statement, _) => statement,
+        }
+    }
+}
+
+/// The single statements of a text, compiled one after the other, since a later one may need what an earlier one made.
+pub(super) struct Pieces<'c, 's> {
+    connection: &'c Connection,
+    sql: &'s str,
+    rest: Rest<'c, 's>,
+}
+
+enum Rest<'c, 's> {
+    Single(&'s str),
+    Several(Batch<'c, 's>),
+    Nothing,
+}
+
+impl<'c, 's> Pieces<'c, 's> {
+    /// The statements of `sql`; none when it holds only white space and comments.
+    pub(super) fn of(connection: &'c Connection, sql: &'s str) -> Pieces<'c, 's> {
+        let rest = if !text::is_single(sql) {
+            Rest::Several(Batch::new(connection, sql))
+        } else if text::skip_blank(sql).is_empty() {
+            Rest::Nothing
+        } else {
+            Rest::Single(sql)
+        };
+        Pieces { connection, sql, rest }
+    }
+
+    /// As [`Pieces::of`], past the cache, so that [`ffi::column_tables`] finds the statement.
+    pub(super) fn uncached(connection: &'c Connection, sql: &'s str) -> Pieces<'c, 's> {
+        Pieces { connection, sql, rest: Rest::Several(Batch::new(connection, sql)) }
+    }
+
+    /// Compiles the next statement.
+    pub(super) fn next(&mut self) -> Result<Option<Prepared<'c, 's>>, Trouble> {
+        // A reason left over from a statement that failed otherwise is not this one's.
+        let _ = ffi::take_refusal();
+        match std::mem::replace(&mut self.rest, Rest::Nothing) {
+            Rest::Nothing => Ok(None),
+            Rest::Single(sql) => {
+                let prepared = admission::compiling(|| self.connection.prepare_cached(sql))?;
+                Ok(Some(Prepared::Cached(prepared, sql)))
+            }
+            Rest::Several(mut batch) => {
+                let prepared = admission::compiling(|| batch.next())?;
+                self.rest = Rest::Several(batch);
+                Ok(prepared
+                    .map(|statement| Prepared::Fresh(statement, ffi::newest_statement_text(self.connection, self.sql))))
+            }
+        }
+    }
+}
+
+struct Parameter<'a>(&'a Value);
+
+impl ToSql for Parameter<'_> {
+    fn to_sql(&self) -> rusqlite::Result<ToSqlOutput<'_>> {
+        Ok(ToSqlOutput::Borrowed(match self.0 {
+            Value::Null => ValueRef::Null,
+            Value::Integer(number) => ValueRef::Integer(*number),
+            Value::Real(number) => ValueRef::Real(*number),
+            Value::Text(text) => ValueRef::Text(text.as_bytes()),
+            Value::Blob(bytes) => ValueRef::Blob(bytes),
+        }))
+    }
+}
+
+/// Binds the parameters of one piece. Each piece takes its own number of positional values off the list (`taken` are
+/// gone); named values go to all pieces. A named parameter without a value of its name takes a positional one.
+pub(super) fn bind(
+    prepared: &mut rusqlite::Statement<'_>,
+    statement: &Statement,
+    taken: &mut usize,
+) -> Result<(), Trouble> {
+    let wanted = prepared.parameter_count();
+    for index in 1..=wanted {
+        let value = match named_value(prepared, index, &statement.named) {
+            Some(value) => value,
+            None => {
+                let Some(value) = statement.positional.get(*taken) else {
+                    return Err(Trouble::Failed(too_few(wanted, statement)));
+                };
+                *taken += 1;
+                value
+            }
+        };
+        prepared.raw_bind_parameter(index, Parameter(value))?;
+    }
+    Ok(())
+}
+
+fn named_value<'v>(
+    prepared: &rusqlite::Statement<'_>,
+    index: usize,
+    named: &'v [(String, Value)],
+) -> Option<&'v Value> {
+    if named.is_empty() {
+        return None;
+    }
+    let name = prepared.parameter_name(index)?.trim_start_matches([':', '@', '$']);
+    named.iter().rev().find(|(key, _)| key.trim_start_matches([':', '@', '$']) == name).map(|(_, value)| value)
+}
+
+/// go-sqlite3's words, which rqlite's clients match on.
+fn too_few(wanted: usize, statement: &Statement) -> StatementError {
+    let got = statement.positional.len() + statement.named.len();
+    failure(StatementErrorKind::Parameters, format!("not enough args to execute query: want {wanted} got {got}"))
+}
+
+/// What a result may hold; bytes are shared by all results of a request.
+#[derive(Clone, Copy)]
+pub(super) struct ResultLimits {
+    pub(super) rows_max: u64,
+    pub(super) bytes_left: u64,
+}
+
+/// Runs a statement to its end and keeps its rows.
+pub(super) fn collect(prepared: &mut rusqlite::Statement<'_>, limits: &mut ResultLimits) -> Result<Rows, Trouble> {
+    let mut values = Vec::new();
+    let mut rows = prepared.raw_query();
+    while let Some(row) = rows.next()? {
+        if values.len() as u64 >= limits.rows_max {
+            return Err(too_large(format!("the result has more than {} rows", limits.rows_max)));
+        }
+        values.push(read_row(row, limits)?);
+    }
+    drop(rows);
+    // Read after the run: a changed schema makes SQLite compile the statement again when it starts.
+    Ok(Rows {
+        columns: prepared.column_names().map(str::to_owned).collect(),
+        declared_types: declared_types(prepared),
+        values,
+        ..Rows::default()
+    })
+}
+
+fn declared_types(prepared: &rusqlite::Statement<'_>) -> Vec<String> {
+    let lower = |column: &rusqlite::Column<'_>| column.decl_type().unwrap_or_default().to_ascii_lowercase();
+    prepared.columns().map(|column| lower(&column)).collect()
+}
+
+fn read_row(row: &rusqlite::Row<'_>, limits: &mut ResultLimits) -> Result<Vec<Value>, Trouble> {
+    let columns = row.as_ref().column_count();
+    let mut values = Vec::with_capacity(columns);
+    let mut bytes = size_of::<Vec<Value>>();
+    for column in 0..columns {
+        let value = own(row.get_ref(column)?);
+        bytes += size_of::<Value>() + heap_bytes(&value);
+        values.push(value);
+    }
+    match limits.bytes_left.checked_sub(bytes as u64) {
+        Some(left) => limits.bytes_left = left,
+        None => return Err(too_large("the result has too many bytes".to_owned())),
+    }
+    Ok(values)
+}
+
+fn too_large(message: String) -> Trouble {
+    Trouble::Failed(failure(StatementErrorKind::TooLarge, message))
+}
+
+/// A copy of a value; text that is no UTF-8 is mended.
+pub(super) fn own(value: ValueRef<'_>) -> Value {
+    match value {
+        ValueRef::Null => Value::Null,
+        ValueRef::Integer(number) => Value::Integer(number),
+        ValueRef::Real(number) => Value::Real(number),
+        ValueRef::Text(bytes) => Value::Text(String::from_utf8_lossy(bytes).into_owned()),
+        ValueRef::Blob(bytes) => Value::Blob(bytes.to_vec()),
+    }
+}
+
+fn heap_bytes(value: &Value) -> usize {
+    match value {
+        Value::Null | Value::Integer(_) | Value::Real(_) => 0,
+        Value::Text(text) => text.len(),
+        Value::Blob(bytes) => bytes.len(),
+    }
+}
