@@ -1,5 +1,17 @@
 //! Copies of a namespace's database.
 
+use std::fs::File;
+use std::io::{BufWriter, Write};
+use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use super::Cluster;
+use super::error::ClusterError;
+use super::read::storage;
+use crate::sql::Readers;
+use crate::sql::backup::{BackupOptions, Journal, Vacuum};
+use crate::types::Namespace;
+
 /// A file with a consistent copy of a namespace's database; removed when dropped.
 #[derive(Debug)]
 pub struct BackupFile {
@@ -27,4 +39,44 @@ pub enum BackupFormat {
         /// Names of tables.
         tables: Vec<String>,
     },
+}
+
+/// Numbers scratch files of this process.
+static SCRATCH: AtomicU64 = AtomicU64::new(0);
+
+impl Cluster {
+    /// A consistent copy of a namespace's database, from this node.
+    ///
+    /// # Errors
+    /// [`ClusterError::NoSuchNamespace`], or [`ClusterError::Storage`] when reading or writing fails.
+    pub async fn backup(
+        &self,
+        namespace: &Namespace,
+        format: BackupFormat,
+        vacuum: bool,
+    ) -> Result<BackupFile, ClusterError> {
+        let readers = self.readers_of(namespace)?;
+        let number = SCRATCH.fetch_add(1, Ordering::Relaxed);
+        let path = self.raft().scratch_directory().join(format!("backup-{namespace}-{number}"));
+        let file = BackupFile { path };
+        let copy = move || {
+            write_backup(&readers, &file.path, &format, vacuum)?;
+            Ok::<_, ClusterError>(file)
+        };
+        tokio::task::spawn_blocking(copy).await.map_err(storage)?
+    }
+}
+
+fn write_backup(readers: &Readers, path: &Path, format: &BackupFormat, vacuum: bool) -> Result<(), ClusterError> {
+    let journal = match format {
+        BackupFormat::Sql { tables } => {
+            let mut out = BufWriter::new(File::create(path).map_err(storage)?);
+            readers.dump_sql(tables, &mut out).map_err(storage)?;
+            return out.flush().map_err(storage);
+        }
+        BackupFormat::Binary => Journal::Wal,
+        BackupFormat::DeleteMode => Journal::Delete,
+    };
+    let vacuum = if vacuum { Vacuum::Yes } else { Vacuum::No };
+    readers.backup(path, BackupOptions { vacuum, journal }).map_err(storage)
 }

@@ -177,7 +177,7 @@ impl Cluster {
         let readers = self.readers_of(&read.namespace)?;
         let quick = options(read, deadline, Work::StepsMax(QUICK_STEPS_MAX));
         match readers.query(&read.statements, &quick) {
-            Err(ReadError::StepsExhausted | ReadError::Busy) => self.read_slowly(readers, read, deadline).await,
+            Err(ReadError::StepsExhausted | ReadError::Busy { .. }) => self.read_slowly(readers, read, deadline).await,
             results => results.map_err(storage),
         }
     }
@@ -196,8 +196,8 @@ impl Cluster {
             let query = tokio::task::spawn_blocking(move || readers.query(&statements, &options));
             match query.await.map_err(|e| ClusterError::Storage(e.to_string()))? {
                 // Quick reads hold connections for microseconds.
-                Err(ReadError::Busy) if Instant::now() < deadline => tokio::time::sleep(Duration::from_millis(1)).await,
-                Err(ReadError::Busy) => return Err(ClusterError::Overloaded),
+                Err(ReadError::Busy { .. }) if Instant::now() < deadline => tokio::time::sleep(Duration::from_millis(1)).await,
+                Err(ReadError::Busy { .. }) => return Err(ClusterError::Overloaded),
                 results => return results.map_err(storage),
             }
         }

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+pub use crate::raft::RaftState;
 use crate::types::NodeId;
 
 /// What a node plays in the Raft group.
@@ -67,19 +68,4 @@ pub struct RaftStatus {
     pub log_bytes: u64,
     /// Members of the committed configuration.
     pub members: Vec<Member>,
-}
-
-/// Raft's states.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
-pub enum RaftState {
-    /// Takes writes.
-    Leader,
-    /// Follows a leader.
-    Follower,
-    /// Asks for votes.
-    Candidate,
-    /// Follows without a vote.
-    Learner,
-    /// Stopped.
-    Shutdown,
 }

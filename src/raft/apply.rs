@@ -190,7 +190,7 @@ impl Owner {
         view: StateView,
     ) -> io::Result<Owner> {
         super::snapshot::recover_directories(&directories)?;
-        let system = System::open(&directories.databases.join("_system.sqlite")).map_err(io::Error::other)?;
+        let system = System::open(&directories.databases.join("_system.sqlite")).map_err(fatal)?;
         let databases = Databases::new(&directories.databases, readers);
         databases.remove_strangers(|name| system.namespaces().keys().any(|known| known.as_str() == name))?;
         Ok(Owner { directories, system, databases, resume_from: None, fence: None, progress, view })
@@ -200,7 +200,7 @@ impl Owner {
     fn find_resume_point(&mut self, log: &LogStore) -> io::Result<()> {
         let mut resume = self.system.applied_index();
         for (namespace, touched) in self.system.namespaces().clone() {
-            let reached = self.databases.applied_index(&namespace, touched).map_err(io::Error::other)?;
+            let reached = self.databases.applied_index(&namespace, touched).map_err(fatal)?;
             if reached < touched.last_index {
                 tracing::warn!(%namespace, reached, expected = touched.last_index, "database lost its tail; replaying");
                 resume = resume.min(reached);
@@ -253,11 +253,11 @@ impl Owner {
                 EntryPayload::Blank => {}
                 EntryPayload::Membership(membership) if self.is_new(entry.log_id) => {
                     let stored = StoredMembership::new(Some(entry.log_id), membership.clone());
-                    self.system.set_membership(stored).map_err(io::Error::other)?;
+                    self.system.set_membership(stored).map_err(fatal)?;
                 }
                 EntryPayload::Membership(_) => {}
                 EntryPayload::Normal(LogData(bytes)) => {
-                    let Envelope { stamp, command } = Envelope::decode(bytes).map_err(io::Error::other)?;
+                    let Envelope { stamp, command } = Envelope::decode(bytes).map_err(fatal)?;
                     unix_ms = stamp.unix_ms;
                     let index = entry.log_id.index;
                     if let Command::Execute(execute) = command {
@@ -276,7 +276,7 @@ impl Owner {
         }
         self.write_waiting(&mut waiting, &mut outcomes)?;
         let newest = self.system.applied().map_or(last, |applied| applied.max(last));
-        self.system.commit(newest).map_err(io::Error::other)?;
+        self.system.commit(newest).map_err(fatal)?;
         self.resume_from = Some(last);
         self.break_fence_if_too_large();
         self.publish(unix_ms);
@@ -300,13 +300,13 @@ impl Owner {
                 .iter()
                 .map(|command| BatchEntry { index: command.index, stamp: command.stamp, execute: &command.execute })
                 .collect();
-            let database = self.databases.writer(&namespace, incarnation).map_err(io::Error::other)?;
-            let results = database.apply(&batch).map_err(io::Error::other)?;
+            let database = self.databases.writer(&namespace, incarnation).map_err(fatal)?;
+            let results = database.apply(&batch).map_err(fatal)?;
             for (command, outcome) in commands.iter().zip(results) {
                 outcomes[command.position] = outcome;
             }
             if let Some(last) = commands.last() {
-                self.system.touch(&namespace, last.index).map_err(io::Error::other)?;
+                self.system.touch(&namespace, last.index).map_err(fatal)?;
             }
         }
         Ok(())
@@ -332,9 +332,9 @@ impl Owner {
             _ if replayed => return Ok(Outcome::None),
             Command::CreateNamespace { namespace } => {
                 if !system.namespaces().contains_key(&namespace) {
-                    system.create_namespace(&namespace, index).map_err(io::Error::other)?;
-                    self.databases.remove(&namespace).map_err(io::Error::other)?;
-                    self.databases.writer(&namespace, index).map_err(io::Error::other)?;
+                    system.create_namespace(&namespace, index).map_err(fatal)?;
+                    self.databases.remove(&namespace).map_err(fatal)?;
+                    self.databases.writer(&namespace, index).map_err(fatal)?;
                 }
                 return Ok(Outcome::Done);
             }
@@ -351,7 +351,7 @@ impl Owner {
             }
             Command::RemoveGateway { node } => system.remove_gateway(node),
         };
-        outcome.map_err(io::Error::other)
+        outcome.map_err(fatal)
     }
 
     /// The file goes only after `_system` says durably that the namespace is gone. A crash between the two leaves a
@@ -360,10 +360,10 @@ impl Owner {
         if *namespace == Namespace::default_namespace() {
             return Ok(Outcome::Refused(Refusal::DefaultNamespace));
         }
-        self.system.drop_namespace(namespace).map_err(io::Error::other)?;
-        self.system.commit(id).map_err(io::Error::other)?;
-        self.system.checkpoint().map_err(io::Error::other)?;
-        self.databases.remove(namespace).map_err(io::Error::other)?;
+        self.system.drop_namespace(namespace).map_err(fatal)?;
+        self.system.commit(id).map_err(fatal)?;
+        self.system.checkpoint().map_err(fatal)?;
+        self.databases.remove(namespace).map_err(fatal)?;
         Ok(Outcome::Done)
     }
 
@@ -371,46 +371,46 @@ impl Owner {
         let Some(touched) = self.system.namespaces().get(namespace).copied() else {
             return Ok(Outcome::Refused(Refusal::NoSuchNamespace(namespace.clone())));
         };
-        if replayed && self.databases.applied_index(namespace, touched).map_err(io::Error::other)? >= index {
+        if replayed && self.databases.applied_index(namespace, touched).map_err(fatal)? >= index {
             return Ok(Outcome::None);
         }
         let scratch = self.directories.scratch.join(format!("load-{namespace}-{index}.sqlite"));
         std::fs::write(&scratch, database)?;
         match sql::adopt(&scratch, index) {
             Ok(()) => {}
-            Err(sql::AdoptError::NotADatabase(reason)) => {
+            Err(sql::AdoptError::Unusable { reason }) => {
                 std::fs::remove_file(&scratch)?;
                 return Ok(Outcome::Refused(Refusal::NotADatabase(reason)));
             }
-            Err(error) => return Err(io::Error::other(error)),
+            Err(sql::AdoptError::Sql(error)) => return Err(fatal(error)),
         }
         files::sync_file(&scratch)?;
-        self.databases.replace(namespace, &scratch).map_err(io::Error::other)?;
-        self.system.touch(namespace, index).map_err(io::Error::other)?;
+        self.databases.replace(namespace, &scratch).map_err(fatal)?;
+        self.system.touch(namespace, index).map_err(fatal)?;
         Ok(Outcome::Done)
     }
 
     fn take_checksum(&mut self, index: u64) -> io::Result<()> {
-        let mut marks = Marks::new(index, self.system.content_hash().map_err(io::Error::other)?);
+        let mut marks = Marks::new(index, self.system.content_hash().map_err(fatal)?);
         for (namespace, touched) in self.system.namespaces().clone() {
             // Opening the writer first makes the file exist.
-            self.databases.writer(&namespace, touched.incarnation).map_err(io::Error::other)?;
+            self.databases.writer(&namespace, touched.incarnation).map_err(fatal)?;
             let snapshot = self.view.readers.get(&namespace).and_then(|readers| readers.snapshot());
-            marks.push(namespace, snapshot.map_err(io::Error::other)?);
+            marks.push(namespace, snapshot.map_err(fatal)?);
         }
         self.view.checksums.compute(marks)
     }
 
     fn build_snapshot(&mut self) -> io::Result<SnapshotMeta> {
-        self.databases.checkpoint_dirty().map_err(io::Error::other)?;
-        let meta = self.system.note_snapshot().map_err(io::Error::other)?;
-        self.system.checkpoint().map_err(io::Error::other)?;
+        self.databases.make_durable().map_err(fatal)?;
+        let meta = self.system.note_snapshot().map_err(fatal)?;
+        self.system.checkpoint().map_err(fatal)?;
         Ok(meta)
     }
 
     fn checkpoint(&mut self) -> io::Result<u64> {
-        let count = self.databases.checkpoint_dirty().map_err(io::Error::other)?;
-        self.system.checkpoint().map_err(io::Error::other)?;
+        let count = self.databases.make_durable().map_err(fatal)?;
+        self.system.checkpoint().map_err(fatal)?;
         Ok(count)
     }
 
@@ -420,11 +420,14 @@ impl Owner {
             return Err(io::Error::new(io::ErrorKind::ResourceBusy, "another snapshot is being sent"));
         }
         for (namespace, touched) in self.system.namespaces().clone() {
-            self.databases.writer(&namespace, touched.incarnation).map_err(io::Error::other)?;
+            self.databases.writer(&namespace, touched.incarnation).map_err(fatal)?;
         }
         let meta = self.build_snapshot()?;
+        if !self.fill_main_files()? {
+            return Err(io::Error::new(io::ErrorKind::ResourceBusy, "a long read holds a database back"));
+        }
         self.databases.hold_checkpoints(true);
-        self.system.hold_checkpoints(true).map_err(io::Error::other)?;
+        self.system.hold_checkpoints(true).map_err(fatal)?;
         let broken = Arc::new(AtomicBool::new(false));
         self.fence = Some(broken.clone());
         let open = |name: String, path: PathBuf| -> io::Result<FencedFile> {
@@ -437,6 +440,17 @@ impl Owner {
             fenced.push(open(format!("{namespace}.sqlite"), self.databases.path(namespace))?);
         }
         Ok(FencedSnapshot { meta, broken, files: fenced })
+    }
+
+    /// Short reads are over within milliseconds; a long one makes the sender come back later.
+    fn fill_main_files(&mut self) -> io::Result<bool> {
+        for _ in 0..20 {
+            if self.databases.fill_main_files().map_err(fatal)? {
+                return Ok(true);
+            }
+            std::thread::sleep(std::time::Duration::from_millis(5));
+        }
+        Ok(false)
     }
 
     fn unfence(&mut self) {
@@ -459,14 +473,14 @@ impl Owner {
 
     /// Takes a received and checked directory in the place of the databases.
     fn install(&mut self, received: &Path) -> io::Result<()> {
-        self.databases.close_all().map_err(io::Error::other)?;
+        self.databases.close_all().map_err(fatal)?;
         // `_system` is reopened below; until then an empty one stands in, so that the file is closed.
-        self.system = System::open(Path::new(":memory:")).map_err(io::Error::other)?;
+        self.system = System::open(Path::new(":memory:")).map_err(fatal)?;
         super::snapshot::swap_in(&self.directories, received)?;
         self.system =
-            System::open(&self.directories.databases.join("_system.sqlite")).map_err(io::Error::other)?;
-        self.system.note_snapshot().map_err(io::Error::other)?;
-        self.system.checkpoint().map_err(io::Error::other)?;
+            System::open(&self.directories.databases.join("_system.sqlite")).map_err(fatal)?;
+        self.system.note_snapshot().map_err(fatal)?;
+        self.system.checkpoint().map_err(fatal)?;
         self.resume_from = self.system.applied();
         self.publish(0);
         Ok(())
@@ -482,6 +496,18 @@ impl Owner {
             }
         });
     }
+}
+
+/// An error that stops the node, with all its causes in its text: openraft passes on only the text.
+fn fatal(error: impl std::error::Error) -> io::Error {
+    let mut message = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        message.push_str(": ");
+        message.push_str(&error.to_string());
+        cause = error.source();
+    }
+    io::Error::other(message)
 }
 
 fn answer<T>(reply: Reply<T>, result: io::Result<T>) {

@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, RwLock};
 
 use super::system::Touched;
-use crate::sql::{Database, Readers, SqlError};
+use crate::sql::{Checkpoint, Database, Readers, SqlError};
 use crate::types::Namespace;
 use crate::types::limits::OPEN_NAMESPACES_MAX;
 
@@ -82,19 +82,29 @@ impl Databases {
             self.remove_files(namespace)?;
             std::fs::rename(with, &path)
                 .and_then(|()| super::files::sync_directory(&self.directory))
-                .map_err(|source| SqlError::Io { path: path.clone(), source })
+                .map_err(|source| SqlError::File { path: path.clone(), source })
         })
     }
 
-    /// Makes everything written durable in the main files; the number of files that had something to do.
-    pub(super) fn checkpoint_dirty(&mut self) -> Result<u64, SqlError> {
+    /// Makes everything written durable; the number of files that had something to do.
+    pub(super) fn make_durable(&mut self) -> Result<u64, SqlError> {
         let mut count = 0;
         for open in self.open.values_mut().filter(|open| open.dirty) {
             count += u64::from(open.database.wal_bytes() > 0);
-            open.database.checkpoint()?;
+            make_durable(&mut open.database)?;
             open.dirty = false;
         }
         Ok(count)
+    }
+
+    /// Brings everything into the main files. `false` when a long read holds one of them back.
+    pub(super) fn fill_main_files(&mut self) -> Result<bool, SqlError> {
+        for open in self.open.values_mut() {
+            if open.database.checkpoint()? != Checkpoint::Complete {
+                return Ok(false);
+            }
+        }
+        Ok(true)
     }
 
     /// While held, main files do not change: writes stay in the write-ahead logs.
@@ -153,7 +163,7 @@ impl Databases {
             Some(namespace) => {
                 // A closed file can no longer be checkpointed by the next snapshot, so it is made durable now.
                 if let Some(open) = self.open.get_mut(&namespace) {
-                    open.database.checkpoint()?;
+                    make_durable(&mut open.database)?;
                 }
                 self.close(&namespace)
             }
@@ -169,12 +179,28 @@ impl Databases {
             file.push(suffix);
             match std::fs::remove_file(&file) {
                 Err(source) if source.kind() != std::io::ErrorKind::NotFound => {
-                    return Err(SqlError::Io { path: file.into(), source });
+                    return Err(SqlError::File { path: file.into(), source });
                 }
                 _ => {}
             }
         }
         Ok(())
+    }
+}
+
+/// Checkpoints, or, where a reader or a snapshot being sent forbids it, at least fsyncs the write-ahead log: either
+/// way a power cut takes nothing away.
+fn make_durable(database: &mut Database) -> Result<(), SqlError> {
+    if database.checkpoint()? == Checkpoint::Complete {
+        return Ok(());
+    }
+    let mut wal = database.path().as_os_str().to_owned();
+    wal.push("-wal");
+    match super::files::sync_file(Path::new(&wal)) {
+        Err(source) if source.kind() != std::io::ErrorKind::NotFound => {
+            Err(SqlError::File { path: wal.into(), source })
+        }
+        _ => Ok(()),
     }
 }
 

@@ -3,19 +3,19 @@
 //! A [`Raft`] is a cheap handle. What it owns (openraft's core, the log writer, the apply thread) ends with
 //! [`RaftOwner::stop`], in that order, so that everything acknowledged is on disk and every file is closed.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
 use openraft::errors::{ClientWriteError, LinearizableReadError, RaftError};
 use openraft::raft::ReadPolicy;
 use openraft::async_runtime::WatchReceiver;
-use openraft::{ChangeMembers, Config, SnapshotPolicy};
+use openraft::{ChangeMembers, Config, ServerState, SnapshotPolicy};
 
 use super::apply::{ApplyJoin, ApplyThread, Directories, StateView, Work};
 use super::log_store::{LogStore, LogWriter};
@@ -92,6 +92,80 @@ pub enum ProposeError {
     Stopped(String),
 }
 
+/// What this node knows of the log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Status {
+    /// This node.
+    pub node: NodeId,
+    /// Its part.
+    pub state: RaftState,
+    /// Current term.
+    pub term: u64,
+    /// Who leads, as far as this node knows.
+    pub leader: Option<NodeId>,
+    /// Index of the last entry in the log here.
+    pub last_log_index: u64,
+    /// Index of the last entry known to be committed.
+    pub commit_index: u64,
+    /// Index of the last entry applied here.
+    pub applied_index: u64,
+    /// Index that the newest snapshot covers.
+    pub snapshot_index: u64,
+}
+
+/// A node's part in the group.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub enum RaftState {
+    /// Takes writes.
+    Leader,
+    /// Follows a leader.
+    Follower,
+    /// Asks for votes.
+    Candidate,
+    /// Follows without a vote.
+    Learner,
+    /// Stopped.
+    Shutdown,
+}
+
+/// A member as its leader sees it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Follower {
+    /// Who.
+    pub node: NodeId,
+    /// Whether it counts towards the quorum.
+    pub votes: bool,
+    /// Entries that it is not known to have.
+    pub behind: u64,
+    /// Time since its last answer; `None` when there was none in this leader's time.
+    pub silent_for: Option<Duration>,
+}
+
+/// When a leader last spoke to this node.
+#[derive(Debug)]
+pub(super) struct Contact {
+    started: Instant,
+    /// Milliseconds after `started`; 0 for never.
+    last: AtomicU64,
+}
+
+impl Contact {
+    fn new() -> Contact {
+        Contact { started: Instant::now(), last: AtomicU64::new(0) }
+    }
+
+    pub(super) fn note(&self) {
+        self.last.store(self.started.elapsed().as_millis() as u64 + 1, Ordering::Relaxed);
+    }
+
+    fn elapsed(&self) -> Option<Duration> {
+        match self.last.load(Ordering::Relaxed) {
+            0 => None,
+            last => Some(self.started.elapsed().saturating_sub(Duration::from_millis(last - 1))),
+        }
+    }
+}
+
 /// Handle to the group. Clones share it.
 #[derive(Clone)]
 pub struct Raft {
@@ -100,6 +174,7 @@ pub struct Raft {
     pub(super) directories: Directories,
     /// One snapshot is received at a time.
     pub(super) receiving: Arc<tokio::sync::Mutex<()>>,
+    pub(super) contact: Arc<Contact>,
     node: NodeId,
     log: LogStore,
     apply: ApplyThread,
@@ -149,6 +224,7 @@ impl Raft {
             hello: Hello { cluster },
             directories,
             receiving: Arc::default(),
+            contact: Arc::new(Contact::new()),
             node,
             log,
             apply,
@@ -251,6 +327,65 @@ impl Raft {
         }
     }
 
+    /// This node's view of the log.
+    pub fn status(&self) -> Status {
+        let metrics = self.metrics();
+        let index = |id: Option<super::type_config::LogId>| id.map_or(0, |id| id.index);
+        Status {
+            node: self.node,
+            state: match metrics.state {
+                ServerState::Leader => RaftState::Leader,
+                ServerState::Follower => RaftState::Follower,
+                ServerState::Candidate => RaftState::Candidate,
+                ServerState::Learner => RaftState::Learner,
+                ServerState::Shutdown => RaftState::Shutdown,
+            },
+            term: metrics.current_term,
+            leader: metrics.current_leader,
+            last_log_index: metrics.last_log_index.unwrap_or(0),
+            commit_index: index(metrics.local_committed),
+            applied_index: self.state.progress().index,
+            snapshot_index: index(metrics.snapshot),
+        }
+    }
+
+    /// Members of the group: id, what is known of it, whether it votes.
+    pub fn members(&self) -> Vec<(NodeId, Peer, bool)> {
+        let metrics = self.metrics();
+        let voters: BTreeSet<NodeId> = metrics.membership_config.voter_ids().collect();
+        let nodes = metrics.membership_config.membership().nodes();
+        nodes.map(|(id, peer)| (*id, peer.clone(), voters.contains(id))).collect()
+    }
+
+    /// Voters and learners with how far the leader knows them to be behind, in entries, and how long ago they last
+    /// answered. Empty on a node that does not lead.
+    pub fn followers(&self) -> Vec<Follower> {
+        let metrics = self.metrics();
+        let (Some(replication), Some(heartbeat)) = (metrics.replication, metrics.heartbeat) else { return Vec::new() };
+        let voters: BTreeSet<NodeId> = metrics.membership_config.voter_ids().collect();
+        let last = metrics.last_log_index.unwrap_or(0);
+        let followers = replication.into_iter().filter(|(node, _)| *node != self.node);
+        followers
+            .map(|(node, matched)| Follower {
+                node,
+                votes: voters.contains(&node),
+                behind: last.saturating_sub(matched.map_or(0, |id| id.index)),
+                silent_for: heartbeat.get(&node).copied().flatten().map(|answered| openraft::Instant::elapsed(&*answered)),
+            })
+            .collect()
+    }
+
+    /// The follower with a vote that would lose least by leading.
+    pub fn most_up_to_date_follower(&self) -> Option<NodeId> {
+        let voters = self.followers().into_iter().filter(|follower| follower.votes && follower.silent_for.is_some());
+        voters.min_by_key(|follower| (follower.behind, follower.silent_for)).map(|follower| follower.node)
+    }
+
+    /// Time since a leader last spoke to this node; `None` when none has since it started.
+    pub fn last_contact(&self) -> Option<Duration> {
+        self.contact.elapsed()
+    }
+
     /// What everybody may read of the state machine.
     pub fn state(&self) -> &StateView {
         &self.state
@@ -314,6 +449,13 @@ impl Raft {
     /// [`ProposeError::Stopped`].
     pub async fn transfer_leader(&self, to: NodeId) -> Result<(), ProposeError> {
         self.core.trigger().transfer_leader(to).await.map_err(|e| ProposeError::Stopped(e.to_string()))
+    }
+
+    /// A member can be reached again: do not wait for the next attempt.
+    pub async fn reset_backoff(&self, node: NodeId) {
+        if let Err(error) = self.core.trigger().reset_backoff([node]).await {
+            tracing::debug!(%error, "raft has stopped");
+        }
     }
 
     /// Makes everything applied durable in the state files, and cuts the log behind it, keeping `trailing` entries.

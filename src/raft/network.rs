@@ -6,6 +6,7 @@
 
 use std::future::Future;
 use std::io;
+use std::sync::Mutex;
 use std::time::Duration;
 
 use futures::Stream;
@@ -56,7 +57,7 @@ impl Network {
     }
 
     fn client(&self, target: NodeId, purpose: Purpose) -> Client {
-        Client { network: self.clone(), target, purpose, connection: None, control: None }
+        Client { network: self.clone(), target, purpose, connection: Slot::default(), control: Slot::default() }
     }
 }
 
@@ -89,9 +90,20 @@ pub(super) struct Client {
     target: NodeId,
     purpose: Purpose,
     /// The replication stream, when nothing is outstanding on it.
-    connection: Option<Connection>,
+    connection: Slot,
     /// The stream for questions with one answer, when none is outstanding.
-    control: Option<Connection>,
+    control: Slot,
+}
+
+/// A place for a connection. openraft wants its clients to be `Sync`, which a stream is not; only exclusive access is
+/// ever used, so the mutex is never locked.
+#[derive(Default)]
+struct Slot(Mutex<Option<Connection>>);
+
+impl Slot {
+    fn get(&mut self) -> &mut Option<Connection> {
+        self.0.get_mut().expect("the mutex is never locked, so never poisoned")
+    }
 }
 
 impl Client {
@@ -103,7 +115,7 @@ impl Client {
         take: impl FnOnce(bytes::Bytes) -> io::Result<T>,
     ) -> Result<T, RpcError> {
         let exchange = async {
-            let mut connection = match self.control.take() {
+            let mut connection = match self.control.get().take() {
                 Some(connection) => connection,
                 None => self.network.connect(self.target, Protocol::RaftControl).await.map_err(unreachable)?,
             };
@@ -112,7 +124,7 @@ impl Client {
                 take(connection.frames.expect(&mut connection.stream).await?)
             };
             let answer = answer.await.map_err(broken)?;
-            self.control = Some(connection);
+            *self.control.get() = Some(connection);
             Ok(answer)
         };
         tokio::time::timeout(within, exchange).await.unwrap_or_else(|_| Err(timed_out(within)))
@@ -145,11 +157,11 @@ impl RaftNetworkV2<TypeConfig> for Client {
             return stream_append_sequential(self, input, option);
         }
         Box::pin(async move {
-            let connection = match self.connection.take() {
+            let connection = match self.connection.get().take() {
                 Some(connection) => connection,
                 None => self.network.connect(self.target, Protocol::RaftAppend).await.map_err(unreachable)?,
             };
-            let session = AppendSession::new(connection, &mut self.connection, input);
+            let session = AppendSession::new(connection, self.connection.get(), input);
             Ok(Box::pin(session) as openraft::base::BoxStream<'s, _>)
         })
     }

@@ -65,6 +65,7 @@ impl Raft {
             out.clear();
             for answer in ready {
                 let answer = answer.map_err(io::Error::other)?;
+                self.contact.note();
                 put_frame(&mut out, |out| wire::put_stream_append_result(out, &answer));
             }
             writer.write_all(&out).await?;
@@ -78,6 +79,7 @@ impl Raft {
             match Control::take(frame)? {
                 Control::Append(request) => {
                     let answer = self.core.append_entries(request).await.map_err(io::Error::other)?;
+                    self.contact.note();
                     send_frame(&mut stream, |out| wire::put_append_response(out, &answer)).await?;
                 }
                 Control::Vote(request) => {

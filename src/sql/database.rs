@@ -79,6 +79,18 @@ impl Database {
         Database::open_with(path, ForeignKeys::Off)
     }
 
+    /// Makes a namespace's file that begins at a log index: the entry that made the namespace.
+    ///
+    /// # Errors
+    /// As [`Database::open`].
+    pub fn create(path: &Path, applied_index: u64) -> Result<Database, SqlError> {
+        let mut database = Database::open(path)?;
+        let applied = Applied { index: applied_index, ..database.applied };
+        internal::write(&database.connection, applied).map_err(SqlError::storage(path))?;
+        database.applied = applied;
+        Ok(database)
+    }
+
     /// As [`Database::open`], with a choice that all replicas must make alike.
     ///
     /// # Errors

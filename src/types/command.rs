@@ -170,6 +170,12 @@ impl Execute {
             idempotency: None,
         }
     }
+
+    /// Turns a caller's deadline into the steps that stand for it; never more than the default allows.
+    pub fn limit_time(&mut self, timeout: std::time::Duration) {
+        let milliseconds = u64::try_from(timeout.as_millis()).unwrap_or(u64::MAX).max(1);
+        self.steps_max = milliseconds.saturating_mul(limits::WRITE_STEPS_PER_MILLISECOND).min(limits::WRITE_STEPS_MAX);
+    }
 }
 
 /// What one failing statement does to the rest of its request.

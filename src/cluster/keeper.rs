@@ -1,0 +1,183 @@
+//! What a node does for its cluster by itself, all the time.
+//!
+//! Every node keeps the mesh's list of members up to date, tells the leader when it listens elsewhere than the
+//! configuration says, and takes snapshots when its log has grown. The leader gives learners that have caught up a vote
+//! while there are fewer voters than wanted, and replaces a voter that has been silent for long by such a learner.
+
+use std::collections::HashMap;
+use std::time::{Duration, Instant};
+
+use super::Cluster;
+use crate::mesh::ConnectionChange;
+use crate::raft::{Follower, Peer};
+use crate::types::NodeId;
+
+/// How often the keeper looks. Nothing it does is urgent: joining and healing within seconds is enough.
+const ROUND: Duration = Duration::from_millis(500);
+
+/// A learner this close to the end of the log has caught up; under load nobody ever has exactly everything.
+const CAUGHT_UP_ENTRIES: u64 = 1000;
+
+/// A learner that has not answered for this long is not given a vote.
+const ALIVE: Duration = Duration::from_secs(2);
+
+/// What the keeper aims at.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KeeperOptions {
+    /// Voters wanted, at most.
+    pub voters_max: usize,
+    /// A voter silent for this long is replaced if a learner can take its place.
+    pub voter_lost_after: Duration,
+    /// A snapshot is taken when the log on disk is larger than this…
+    pub snapshot_log_bytes: u64,
+    /// …or this long after the last one, if anything was written.
+    pub snapshot_interval: Duration,
+    /// What this node says of itself.
+    pub own: Peer,
+}
+
+/// Runs until the cluster's tasks are cancelled.
+pub async fn keep(cluster: Cluster, options: KeeperOptions) {
+    let mut changes = cluster.inner.mesh.on_connection_changes();
+    let mut snapshot_taken = Instant::now();
+    let mut round = tokio::time::interval(ROUND);
+    loop {
+        tokio::select! {
+            _ = round.tick() => {}
+            change = changes.recv() => {
+                if let Ok(ConnectionChange::Connected(node)) = change {
+                    cluster.raft().reset_backoff(node).await;
+                }
+                continue;
+            }
+        }
+        sync_mesh(&cluster);
+        announce(&cluster, &options.own).await;
+        if cluster.is_leader() {
+            keep_voters(&cluster, &options).await;
+        }
+        snapshot_when_due(&cluster, &options, &mut snapshot_taken).await;
+    }
+}
+
+/// Members may speak Raft, gateways may ask; the mesh enforces it and keeps connections to both.
+pub(super) fn sync_mesh(cluster: &Cluster) {
+    let members: HashMap<NodeId, Vec<String>> =
+        cluster.raft().members().into_iter().map(|(node, peer, _)| (node, peer.addresses)).collect();
+    if members.is_empty() {
+        // A newcomer whose leader has not yet spoken knows its members from its admission only.
+        return;
+    }
+    let gateways = cluster.raft().state().system().gateways.clone().into_iter().collect();
+    cluster.inner.mesh.set_members(members, gateways);
+}
+
+/// Tells the leader where this node is, if the configuration says otherwise.
+async fn announce(cluster: &Cluster, own: &Peer) {
+    let here = cluster.node_id();
+    let known = cluster.raft().members().into_iter().find(|(node, _, _)| *node == here);
+    if known.is_none_or(|(_, peer, _)| peer == *own) {
+        return;
+    }
+    let deadline = Instant::now() + Duration::from_secs(5);
+    match cluster.set_member(here, own.clone(), deadline).await {
+        Ok(()) => tracing::info!(addresses = ?own.addresses, "announced new addresses"),
+        Err(error) => tracing::debug!(%error, "addresses not announced yet"),
+    }
+}
+
+async fn keep_voters(cluster: &Cluster, options: &KeeperOptions) {
+    let voters = cluster.raft().members().iter().filter(|(_, _, voter)| *voter).count();
+    let change = decide(voters, &cluster.raft().followers(), options);
+    let outcome = match change {
+        Change::Nothing => return,
+        Change::Promote(node) => {
+            tracing::info!(%node, "learner has caught up and gets a vote");
+            cluster.raft().promote([node]).await
+        }
+        Change::Replace { lost, by } => {
+            tracing::warn!(%lost, %by, after = ?options.voter_lost_after, "voter is lost; a learner takes its place");
+            cluster.raft().replace_voter(lost, by).await
+        }
+    };
+    if let Err(error) = outcome {
+        tracing::debug!(%error, "voters not changed yet");
+    }
+}
+
+#[derive(Debug, PartialEq, Eq)]
+enum Change {
+    Nothing,
+    Promote(NodeId),
+    Replace { lost: NodeId, by: NodeId },
+}
+
+fn decide(voters: usize, followers: &[Follower], options: &KeeperOptions) -> Change {
+    let ready = followers.iter().find(|follower| {
+        !follower.votes
+            && follower.behind <= CAUGHT_UP_ENTRIES
+            && follower.silent_for.is_some_and(|silence| silence < ALIVE)
+    });
+    let Some(ready) = ready else { return Change::Nothing };
+    if voters < options.voters_max {
+        return Change::Promote(ready.node);
+    }
+    let lost = followers
+        .iter()
+        .find(|follower| follower.votes && follower.silent_for.is_some_and(|silence| silence > options.voter_lost_after));
+    match lost {
+        Some(lost) => Change::Replace { lost: lost.node, by: ready.node },
+        None => Change::Nothing,
+    }
+}
+
+async fn snapshot_when_due(cluster: &Cluster, options: &KeeperOptions, taken: &mut Instant) {
+    let grown = cluster.raft().log_bytes() > options.snapshot_log_bytes && taken.elapsed() > ROUND * 10;
+    if !grown && taken.elapsed() < options.snapshot_interval {
+        return;
+    }
+    *taken = Instant::now();
+    if let Err(error) = cluster.snapshot(None).await {
+        tracing::debug!(%error, "no snapshot taken");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn follower(number: u64, votes: bool, behind: u64, silent_ms: u64) -> Follower {
+        let silent_for = Some(Duration::from_millis(silent_ms));
+        Follower { node: NodeId::from(number), votes, behind, silent_for }
+    }
+
+    fn options() -> KeeperOptions {
+        KeeperOptions {
+            voters_max: 3,
+            voter_lost_after: Duration::from_secs(600),
+            snapshot_log_bytes: 1,
+            snapshot_interval: Duration::from_secs(1),
+            own: Peer::default(),
+        }
+    }
+
+    #[test]
+    fn a_learner_gets_a_vote_only_when_it_has_caught_up_and_lives() {
+        let promoted = Change::Promote(NodeId::from(2));
+        assert_eq!(decide(1, &[follower(2, false, 0, 10)], &options()), promoted);
+        assert_eq!(decide(1, &[follower(2, false, 5000, 10)], &options()), Change::Nothing);
+        assert_eq!(decide(1, &[follower(2, false, 0, 60_000)], &options()), Change::Nothing);
+        assert_eq!(decide(3, &[follower(2, false, 0, 10)], &options()), Change::Nothing);
+    }
+
+    #[test]
+    fn a_voter_is_replaced_only_after_long_silence_and_only_by_a_ready_learner() {
+        let dead = follower(3, true, 9000, 700_000);
+        let resting = follower(3, true, 9000, 500_000);
+        let ready = follower(4, false, 0, 10);
+        let replaced = Change::Replace { lost: NodeId::from(3), by: NodeId::from(4) };
+        assert_eq!(decide(3, &[dead, ready], &options()), replaced);
+        assert_eq!(decide(3, &[resting, ready], &options()), Change::Nothing);
+        assert_eq!(decide(3, &[dead], &options()), Change::Nothing);
+    }
+}
