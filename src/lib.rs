@@ -1,5 +1,7 @@
 //! debros: replicated SQLite, key-value, pub/sub and an HTTP gateway in one process.
 
 pub mod cluster;
+pub mod config;
 pub mod tasks;
+pub mod telemetry;
 pub mod types;

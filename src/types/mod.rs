@@ -2,13 +2,18 @@
 //!
 //! Nothing here does I/O, waits, or knows another module of the crate.
 
+pub mod admin;
 pub mod command;
+pub mod exit;
 pub mod limits;
 pub mod names;
 pub mod node_id;
+pub mod role;
 pub mod statement;
 
 pub use command::{Command, Envelope, Executed, Outcome, Stamp};
+pub use exit::Exit;
 pub use names::Namespace;
 pub use node_id::NodeId;
+pub use role::Role;
 pub use statement::{Rows, Statement, StatementResult, Value};
