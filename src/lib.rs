@@ -1,7 +1,9 @@
 //! debros: replicated SQLite, key-value, pub/sub and an HTTP gateway in one process.
 
+pub mod cli;
 pub mod cluster;
 pub mod config;
+pub mod daemon;
 pub mod tasks;
 pub mod telemetry;
 pub mod types;

@@ -7,7 +7,7 @@ use figment::providers::{Format, Toml, Yaml};
 use figment::value::{Dict, Value};
 
 use super::keys::{Keys, Meaning};
-use super::load::{ConfigError, LoadRequest, Setting};
+use super::load::{ConfigError, LoadRequest, Setting, integer};
 use super::origin::Origin;
 use super::units;
 
@@ -82,7 +82,7 @@ fn integer_nanoseconds(setting: &mut Setting, keys: &Keys) {
         .default_of(&setting.key)
         .and_then(Value::as_str)
         .is_some_and(|default| units::parse_duration(default).is_ok());
-    if let (true, Some(nanos)) = (is_duration, setting.value.to_i128()) {
+    if let (true, Some(nanos)) = (is_duration, integer(&setting.value)) {
         setting.value = Value::from(format!("{nanos}ns"));
     }
 }

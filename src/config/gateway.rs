@@ -80,8 +80,8 @@ pub enum InvalidConfiguredKey {
     #[error("key must not be empty; expected KEY:NAMESPACE")]
     Empty,
     /// The namespace is none.
-    #[error("`{0}` is not a namespace name; expected KEY:NAMESPACE")]
-    Namespace(String),
+    #[error("what follows the last colon is not a namespace name; expected KEY:NAMESPACE")]
+    Namespace,
 }
 
 impl ConfiguredKey {
@@ -111,7 +111,7 @@ impl FromStr for ConfiguredKey {
         if key.is_empty() {
             return Err(InvalidConfiguredKey::Empty);
         }
-        let parse = |name: &str| name.parse().map_err(|_| InvalidConfiguredKey::Namespace(name.to_owned()));
+        let parse = |name: &str| name.parse().map_err(|_| InvalidConfiguredKey::Namespace);
         Ok(ConfiguredKey { key: key.to_owned(), namespace: namespace.map(parse).transpose()? })
     }
 }

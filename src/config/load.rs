@@ -201,7 +201,7 @@ fn understand(
 fn with_sql_port(setting: &Setting, understood: &[Setting]) -> Result<Setting, Problem> {
     let port = match &setting.value {
         Value::String(_, text) => text.parse::<u16>().ok(),
-        value => value.to_i128().and_then(|number| u16::try_from(number).ok()),
+        value => integer(value).and_then(|number| u16::try_from(number).ok()),
     };
     let Some(port) = port.filter(|port| *port != 0) else {
         let got = plain(&setting.value);
@@ -223,8 +223,13 @@ fn with_sql_port(setting: &Setting, understood: &[Setting]) -> Result<Setting, P
 fn plain(value: &Value) -> String {
     match value {
         Value::String(_, text) => format!("\"{text}\""),
-        value => value.to_i128().map_or_else(|| value.to_actual().to_string(), |number| number.to_string()),
+        value => integer(value).map_or_else(|| value.to_actual().to_string(), |number| number.to_string()),
     }
+}
+
+/// The integer in a value; TOML's are signed, YAML's are not.
+pub(super) fn integer(value: &Value) -> Option<i128> {
+    value.to_i128().or_else(|| i128::try_from(value.to_u128()?).ok())
 }
 
 /// Asks the system whose process this is; without `/proc` the environment has to tell.

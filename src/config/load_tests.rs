@@ -322,6 +322,14 @@ fn secrets_may_come_from_a_file_and_are_never_shown() {
 }
 
 #[test]
+fn a_wrong_secret_is_not_repeated() {
+    for text in ["api_keys = 'sesame'", "api_keys = ['key:sesame!']"] {
+        let problems = Machine::new().with_file("work/debros.toml", &format!("[gateway]\n{text}\n")).problems();
+        assert!(problems[0].starts_with("gateway.api_keys") && !problems[0].contains("sesame"), "{problems:?}");
+    }
+}
+
+#[test]
 fn what_is_shown_loads_again() {
     let machine = Machine::new().with_env("DEBROS_NODE__DATA_DIR", "/data").with_env("LOG_LEVEL", "warn");
     let shown = to_toml(&machine.load().config, None);

@@ -14,6 +14,9 @@ use super::origin::Origin;
 use super::problem::Problem;
 use super::show::Origins;
 
+/// The key that holds secrets.
+const SECRETS: &str = "gateway.api_keys";
+
 /// Merges the settings over the defaults. A value of the wrong type becomes a problem and is taken out, until the rest
 /// makes a configuration: that is how every problem is found at once.
 pub(super) fn merge(mut settings: Vec<Setting>, keys: &Keys, problems: &mut Vec<Problem>) -> (Config, Origins) {
@@ -65,6 +68,8 @@ fn wrong_type(path: String, kind: &Kind, origin: &Origin) -> Problem {
         other => other.to_owned(),
     };
     let problem = match kind {
+        // What stands there may be a key: it is not repeated.
+        Kind::InvalidType(..) if path.starts_with(SECRETS) => Problem::new(path, "expected a list of KEY:NAMESPACE"),
         Kind::UnknownVariant(got, allowed) => Problem::new(path, format!("invalid value \"{got}\""))
             .hint(format!("allowed values: {}", allowed.join(", "))),
         Kind::InvalidType(got, expected) | Kind::InvalidValue(got, expected) => {

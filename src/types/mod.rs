@@ -3,6 +3,7 @@
 //! Nothing here does I/O, waits, or knows another module of the crate.
 
 pub mod admin;
+pub mod build;
 pub mod command;
 pub mod exit;
 pub mod limits;
