@@ -17,7 +17,7 @@ pub(super) const TIMEOUT_DEFAULT: Duration = Duration::from_secs(30);
 
 /// Asks the daemon of a data directory: one connection, one line each way.
 pub(super) fn ask<T: DeserializeOwned>(
-    session: &mut Session<'_>,
+    session: &Session<'_>,
     data_dir: Option<PathBuf>,
     timeout: Duration,
     request: &Request,

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use argh::{ArgsInfo, FromArgs};
 
 use super::{CliError, Session};
-use crate::config::{Flag, problems_of_paths};
+use crate::config::{ConfigError, Flag, problems_of_paths};
 use crate::types::{Exit, Role};
 use crate::{daemon, telemetry};
 
@@ -138,9 +138,8 @@ fn join_token(flag: Option<String>, session: &Session<'_>) -> Option<String> {
 fn start(role: Role, common: Common, join: Option<String>, session: &mut Session<'_>) -> Result<Exit, CliError> {
     let loaded = session.load(common.config, common.flags)?;
     let problems = problems_of_paths(&loaded.config);
-    if let Some(problem) = problems.first() {
-        let error = CliError::new(Exit::Failed, format!("{}: {}", problem.path, problem.message));
-        return Err(CliError { hint: problem.hint.clone(), ..error });
+    if !problems.is_empty() {
+        return Err(ConfigError::Invalid { problems, warnings: Vec::new() }.into());
     }
     telemetry::init(loaded.config.logging.telemetry(session.colour()))?;
     telemetry::abort_on_panic();

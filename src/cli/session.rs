@@ -59,11 +59,12 @@ impl Session<'_> {
         }
     }
 
-    /// The data directory of the daemon to talk to: the one that was named, else the configured one.
-    pub(super) fn data_dir(&mut self, named: Option<PathBuf>) -> Result<PathBuf, CliError> {
+    /// The data directory of the daemon to talk to: the one that was named, else the configured one. Warnings about the
+    /// configuration are the daemon's to tell.
+    pub(super) fn data_dir(&self, named: Option<PathBuf>) -> Result<PathBuf, CliError> {
         match named {
             Some(dir) => Ok(self.working_dir.join(dir)),
-            None => Ok(self.load(None, Vec::new())?.config.data_dir().to_owned()),
+            None => Ok(Config::load(self.request(None, Vec::new()))?.config.data_dir().to_owned()),
         }
     }
 

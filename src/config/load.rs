@@ -101,7 +101,7 @@ pub enum ConfigError {
         message: String,
     },
     /// Values are wrong; every one of them is named.
-    #[error("the configuration has {} problem(s): {}", problems.len(), join(problems))]
+    #[error("the configuration is not valid:{}", list(problems))]
     Invalid {
         /// All of them.
         problems: Vec<Problem>,
@@ -110,8 +110,9 @@ pub enum ConfigError {
     },
 }
 
-fn join(problems: &[Problem]) -> String {
-    problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")
+/// One line for each, indented.
+fn list(problems: &[Problem]) -> String {
+    problems.iter().map(|problem| format!("\n  {problem}")).collect()
 }
 
 /// One value from one place.
