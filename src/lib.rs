@@ -1,8 +1,12 @@
 //! debros: replicated SQLite, key-value, pub/sub and an HTTP gateway in one process.
 
+pub mod cli;
 pub mod cluster;
 pub mod raft;
 pub mod mesh;
 pub mod sql;
+pub mod config;
+pub mod daemon;
 pub mod tasks;
+pub mod telemetry;
 pub mod types;

@@ -1,0 +1,164 @@
+//! `[gateway]`: the HTTP and WebSocket face.
+
+use std::fmt;
+use std::str::FromStr;
+
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+use super::address::{HostPort, PeerAddress};
+use super::discovery::check_peers;
+use super::problem::{Problem, Problems};
+use crate::types::Namespace;
+
+/// The HTTP and WebSocket face.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct GatewayConfig {
+    /// Where it listens; `addr` is accepted as another name. Loopback, because it speaks plain HTTP: put a TLS proxy
+    /// in front of it. 6001 is upstream's port. Port 0 lets the system choose.
+    pub listen_addr: HostPort,
+    /// The namespace of requests that name none.
+    pub namespace: Namespace,
+    /// Whether data routes need a credential. Off only for development: everybody who reaches the port is then the
+    /// owner of `namespace`.
+    pub require_auth: bool,
+    /// Keys that open a namespace without being stored in the cluster, as `KEY:NAMESPACE`. A key may also be made by
+    /// `debros key create`, which can end it too.
+    pub api_keys: Vec<ConfiguredKey>,
+    /// Peers that a gateway dials first. Empty means `discovery.bootstrap_peers`.
+    pub bootstrap_peers: Vec<PeerAddress>,
+    /// Origins whose pages may call it, for CORS and WebSockets. `*` is every origin: credentials are never taken from
+    /// cookies, so a foreign page gains nothing that its user's program could not do.
+    pub allowed_origins: Vec<String>,
+}
+
+impl Default for GatewayConfig {
+    fn default() -> GatewayConfig {
+        GatewayConfig {
+            listen_addr: HostPort::new("127.0.0.1", 6001),
+            namespace: Namespace::default_namespace(),
+            require_auth: true,
+            api_keys: Vec::new(),
+            bootstrap_peers: Vec::new(),
+            allowed_origins: vec!["*".to_owned()],
+        }
+    }
+}
+
+impl GatewayConfig {
+    pub(super) fn check(&self, problems: &mut Problems) {
+        for (position, key) in self.api_keys.iter().enumerate() {
+            if self.api_keys[..position].iter().any(|earlier| earlier.key == key.key) {
+                problems.add(Problem::new(format!("gateway.api_keys[{position}]"), "duplicate key"));
+            }
+        }
+        check_peers("gateway.bootstrap_peers", &self.bootstrap_peers, problems);
+        for (position, origin) in self.allowed_origins.iter().enumerate() {
+            let host = origin.strip_prefix("https://").or_else(|| origin.strip_prefix("http://"));
+            let is_origin = host.is_some_and(|host| !host.is_empty() && !host.contains(['/', ' ']));
+            if origin != "*" && !is_origin {
+                problems.add(
+                    Problem::new(format!("gateway.allowed_origins[{position}]"), format!("invalid origin `{origin}`"))
+                        .hint("expected `*` or scheme and host, for example https://app.example.org"),
+                );
+            }
+        }
+    }
+}
+
+/// An API key from the configuration, and what it opens. It prints without its secret, whoever prints it.
+#[derive(Clone, PartialEq, Eq)]
+pub struct ConfiguredKey {
+    key: String,
+    namespace: Option<Namespace>,
+}
+
+/// A text that is no `KEY:NAMESPACE`. It does not repeat the text, which may be a secret.
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+pub enum InvalidConfiguredKey {
+    /// No key in it.
+    #[error("key must not be empty; expected KEY:NAMESPACE")]
+    Empty,
+    /// The namespace is none.
+    #[error("what follows the last colon is not a namespace name; expected KEY:NAMESPACE")]
+    Namespace,
+}
+
+impl ConfiguredKey {
+    /// What a client presents.
+    pub fn key(&self) -> &str {
+        &self.key
+    }
+
+    /// What it opens; `None` means `gateway.namespace`.
+    pub fn namespace(&self) -> Option<&Namespace> {
+        self.namespace.as_ref()
+    }
+}
+
+/// Keys that a gateway issued end in `:NAMESPACE` themselves (`ak_…:NAMESPACE`), so such a text is a key with its
+/// namespace; everything else is split at its last colon.
+impl FromStr for ConfiguredKey {
+    type Err = InvalidConfiguredKey;
+
+    fn from_str(text: &str) -> Result<ConfiguredKey, InvalidConfiguredKey> {
+        let text = text.trim();
+        let (key, namespace) = match text.rsplit_once(':') {
+            None => (text, None),
+            Some((head, namespace)) if text.starts_with("ak_") && !head.contains(':') => (text, Some(namespace)),
+            Some((key, namespace)) => (key, Some(namespace)),
+        };
+        if key.is_empty() {
+            return Err(InvalidConfiguredKey::Empty);
+        }
+        let parse = |name: &str| name.parse().map_err(|_| InvalidConfiguredKey::Namespace);
+        Ok(ConfiguredKey { key: key.to_owned(), namespace: namespace.map(parse).transpose()? })
+    }
+}
+
+impl fmt::Display for ConfiguredKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("<redacted>")?;
+        self.namespace.as_ref().map_or(Ok(()), |namespace| write!(f, ":{namespace}"))
+    }
+}
+
+impl fmt::Debug for ConfiguredKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+impl Serialize for ConfiguredKey {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for ConfiguredKey {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<ConfiguredKey, D::Error> {
+        String::deserialize(deserializer)?.parse().map_err(serde::de::Error::custom)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_configured_key_is_split_where_its_namespace_begins() {
+        for (text, key, namespace) in [
+            ("secret", "secret", None),
+            ("secret:chat", "secret", Some("chat")),
+            ("a:b:chat", "a:b", Some("chat")),
+            ("ak_abc:chat", "ak_abc:chat", Some("chat")),
+            ("ak_abc:chat:other", "ak_abc:chat", Some("other")),
+        ] {
+            let parsed: ConfiguredKey = text.parse().expect(text);
+            assert_eq!((parsed.key(), parsed.namespace().map(Namespace::as_str)), (key, namespace));
+            assert!(!format!("{parsed:?} {parsed}").contains("secret"));
+        }
+        assert_eq!(":chat".parse::<ConfiguredKey>(), Err(InvalidConfiguredKey::Empty));
+        assert!("secret:Not A Name".parse::<ConfiguredKey>().is_err());
+    }
+}
