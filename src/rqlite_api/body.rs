@@ -9,8 +9,8 @@
 use std::cell::Cell;
 use std::fmt;
 
-use serde::de::{DeserializeSeed, Deserializer, Error as _, MapAccess, SeqAccess, Visitor};
 use serde::Deserialize;
+use serde::de::{DeserializeSeed, Deserializer, Error as _, MapAccess, SeqAccess, Visitor};
 
 use crate::types::limits::STATEMENTS_PER_REQUEST_MAX;
 use crate::types::{Statement, Value};
@@ -278,7 +278,9 @@ mod tests {
 
     #[test]
     fn doubles_are_read_to_the_last_bit() {
-        for text in ["5.0046e-10", "1.7976931348623157e308", "2.2250738585072014e-308", "9.3e-9", "123456.7890123456789"] {
+        for text in
+            ["5.0046e-10", "1.7976931348623157e308", "2.2250738585072014e-308", "9.3e-9", "123456.7890123456789"]
+        {
             let statement = one(&format!(r#"[["Q", {text}]]"#));
             assert_eq!(statement.positional, [Value::Real(text.parse().expect("a float"))], "{text}");
         }

@@ -263,8 +263,7 @@ enum ColumnKind {
     Other,
 }
 
-const TEXT_TYPE_PREFIXES: [&str; 6] =
-    ["varchar", "varying character", "nchar", "native character", "nvarchar", "clob"];
+const TEXT_TYPE_PREFIXES: [&str; 6] = ["varchar", "varying character", "nchar", "native character", "nvarchar", "clob"];
 
 fn column_kinds(rows: &Rows) -> Vec<ColumnKind> {
     let kind = |declared: &str| match declared {

@@ -120,11 +120,8 @@ fn every_type() -> StatementResult {
 }
 
 /// What rqlite loses of that table, and what is answered instead.
-const NOT_LOST: [(&str, &str); 3] = [
-    ("\"0001-01-01T00:00:00Z\"", "\"garbage\""),
-    ("\"\\u0000\\ufffd\"", "\"AP8=\""),
-    ("\"hi\\n\"", "\"aGkK\""),
-];
+const NOT_LOST: [(&str, &str); 3] =
+    [("\"0001-01-01T00:00:00Z\"", "\"garbage\""), ("\"\\u0000\\ufffd\"", "\"AP8=\""), ("\"hi\\n\"", "\"aGkK\"")];
 
 #[test]
 fn every_declared_type_is_shown_as_rqlite_shows_it_and_nothing_is_lost() {
@@ -141,7 +138,8 @@ fn every_declared_type_is_shown_as_rqlite_shows_it_and_nothing_is_lost() {
 fn expressions_take_the_type_of_their_first_value() {
     use Value::{Integer, Null, Real};
     let result = rows(&[("a", ""), ("b", ""), ("c", ""), ("d", "")], vec![vec![Integer(1), Real(1.0), t("x"), Null]]);
-    let expected = r#"{"results":[{"columns":["a","b","c","d"],"types":["integer","real","text",""],"values":[[1,1,"x",null]]}]}"#;
+    let expected =
+        r#"{"results":[{"columns":["a","b","c","d"],"types":["integer","real","text",""],"values":[[1,1,"x",null]]}]}"#;
     assert_eq!(text(&[result], STYLE), expected);
     assert_eq!(
         text(&[rows(&[("a", "")], vec![])], STYLE),
@@ -179,21 +177,13 @@ fn zeros_of_a_write_are_left_out() {
         text(&results, Style { operation: Operation::Execute, ..STYLE }),
         r#"{"results":[{},{"last_insert_id":13},{"last_insert_id":-1,"rows_affected":2}]}"#
     );
-    let style =
-        Style { operation: Operation::Execute, rows: RowForm::Objects, timings: Timings::Shown, ..STYLE };
-    assert_eq!(
-        text(&results[1..2], style),
-        r#"{"results":[{"last_insert_id":13,"time":0.072571491,"rows":null}]}"#
-    );
+    let style = Style { operation: Operation::Execute, rows: RowForm::Objects, timings: Timings::Shown, ..STYLE };
+    assert_eq!(text(&results[1..2], style), r#"{"results":[{"last_insert_id":13,"time":0.072571491,"rows":null}]}"#);
 }
 
 #[test]
 fn associative_columns_of_one_name_collapse_to_the_last() {
-    let result = rows(&[("b", ""), ("a", ""), ("a", "")], vec![vec![
-        Value::Integer(0),
-        Value::Integer(1),
-        t("2"),
-    ]]);
+    let result = rows(&[("b", ""), ("a", ""), ("a", "")], vec![vec![Value::Integer(0), Value::Integer(1), t("2")]]);
     assert_eq!(
         text(std::slice::from_ref(&result), Style { rows: RowForm::Objects, ..STYLE }),
         r#"{"results":[{"types":{"a":"text","b":"integer"},"rows":[{"a":"2","b":0}]}]}"#
@@ -209,10 +199,7 @@ fn failures_have_only_their_text_and_timeouts_rqlites_words() {
     let failed = |kind, message: &str| StatementResult::Failed(StatementError { message: message.to_owned(), kind });
     let results =
         [failed(StatementErrorKind::Sqlite, "no such column: nope"), failed(StatementErrorKind::Timeout, "steps")];
-    assert_eq!(
-        text(&results, STYLE),
-        r#"{"results":[{"error":"no such column: nope"},{"error":"query timeout"}]}"#
-    );
+    assert_eq!(text(&results, STYLE), r#"{"results":[{"error":"no such column: nope"},{"error":"query timeout"}]}"#);
     assert_eq!(
         text(&results[1..], Style { operation: Operation::Execute, ..STYLE }),
         r#"{"results":[{"error":"execute timeout"}]}"#
