@@ -7,6 +7,8 @@ pub mod mesh;
 pub mod sql;
 pub mod config;
 pub mod daemon;
+pub mod http;
+pub mod rqlite_api;
 pub mod tasks;
 pub mod telemetry;
 pub mod types;

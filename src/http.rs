@@ -1,0 +1,187 @@
+//! The serving loop that both HTTP faces share: accept, bound, time out, drain. No routes, no contract.
+//!
+//! Promises: never more than `connections_max` connections; a client that sends its headers slowly, or reads its answer
+//! slowly, is cut off; when the owner of the tasks stops, no new connection is taken, idle ones close at once, busy ones
+//! finish their request within the grace period, and [`serve`] returns when all are gone.
+
+mod stall;
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use http_body_util::combinators::UnsyncBoxBody;
+use http_body_util::{BodyExt as _, Either, Full};
+use hyper::body::{Body as _, Incoming};
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper::{Request, Response};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+use crate::tasks::Tasks;
+use stall::StallGuard;
+
+/// The body of an answer: in memory, or a stream.
+pub(crate) type ReplyBody = Either<Full<Bytes>, UnsyncBoxBody<Bytes, io::Error>>;
+
+/// What bounds a listener.
+#[derive(Clone, Debug)]
+pub struct HttpLimits {
+    /// Connections held at once; one more is answered 503 and closed.
+    pub connections_max: usize,
+    /// Longest time for the headers of a request, and longest idle time between requests.
+    pub header_timeout: Duration,
+    /// Longest time without the client taking a byte of an answer.
+    pub stall_timeout: Duration,
+    /// Longest time that a running request may take once the listener stops.
+    pub drain: Duration,
+}
+
+impl Default for HttpLimits {
+    fn default() -> HttpLimits {
+        HttpLimits {
+            // Half of what a connection's two buffers may cost a small server: 2048 × 128 KiB = 256 MiB at worst.
+            connections_max: 2048,
+            // A slow-header attack holds a connection no longer than this; clients reconnect when they idled longer.
+            header_timeout: Duration::from_secs(10),
+            stall_timeout: Duration::from_secs(30),
+            drain: Duration::from_secs(10),
+        }
+    }
+}
+
+/// Most bytes of a request line and headers, and of one read from the socket.
+const HEAD_BYTES_MAX: usize = 64 * 1024;
+
+/// Pause after a failed accept, which is nearly always a lack of file descriptors.
+const ACCEPT_RETRY: Duration = Duration::from_millis(50);
+
+/// Serves until the owner of `tasks` stops, then drains.
+pub(crate) async fn serve<H, F>(listener: TcpListener, limits: HttpLimits, tasks: &Tasks, handler: H)
+where
+    H: Fn(SocketAddr, Request<Incoming>) -> F + Clone + Send + 'static,
+    F: Future<Output = Response<ReplyBody>> + Send + 'static,
+{
+    let places = Arc::new(Semaphore::new(limits.connections_max));
+    let cancelled = tasks.cancelled();
+    while let Some(accepted) = cancelled.run_until_cancelled(listener.accept()).await {
+        match (accepted, Arc::clone(&places).try_acquire_owned()) {
+            (Ok((stream, peer)), Ok(place)) => {
+                tasks.spawn(connection(stream, peer, place, limits.clone(), tasks.clone(), handler.clone()));
+            }
+            (Ok((stream, peer)), Err(_)) => turn_away(stream, peer),
+            (Err(error), _) => {
+                tracing::warn!(%error, "accepting a connection failed");
+                tokio::time::sleep(ACCEPT_RETRY).await;
+            }
+        }
+    }
+    drop(listener);
+    let everyone = u32::try_from(limits.connections_max).unwrap_or(u32::MAX);
+    drop(places.acquire_many(everyone).await);
+}
+
+async fn connection<H, F>(
+    stream: TcpStream,
+    peer: SocketAddr,
+    _place: OwnedSemaphorePermit,
+    limits: HttpLimits,
+    tasks: Tasks,
+    handler: H,
+) where
+    H: Fn(SocketAddr, Request<Incoming>) -> F + Clone + Send + 'static,
+    F: Future<Output = Response<ReplyBody>> + Send + 'static,
+{
+    if let Err(error) = stream.set_nodelay(true) {
+        tracing::debug!(%peer, %error, "TCP_NODELAY not set");
+    }
+    let service = service_fn(move |request| {
+        let answer = handler(peer, request);
+        async move { Ok::<_, std::convert::Infallible>(answer.await) }
+    });
+    let connection = http1::Builder::new()
+        // Without a timer hyper has no header timeout at all.
+        .timer(TokioTimer::new())
+        .header_read_timeout(limits.header_timeout)
+        .max_buf_size(HEAD_BYTES_MAX)
+        .title_case_headers(true)
+        .serve_connection(TokioIo::new(StallGuard::new(stream, limits.stall_timeout)), service);
+    let mut connection = std::pin::pin!(connection);
+    let ended = tokio::select! {
+        ended = connection.as_mut() => Ok(ended),
+        () = tasks.cancelled().cancelled_owned() => {
+            connection.as_mut().graceful_shutdown();
+            tokio::time::timeout(limits.drain, connection).await
+        }
+    };
+    match ended {
+        Ok(Ok(())) => {}
+        Ok(Err(error)) => tracing::debug!(%peer, %error, "connection ended early"),
+        Err(_) => tracing::warn!(%peer, "request cut off: it ran longer than the grace period"),
+    }
+}
+
+/// Answers 503 if that is possible at once, and closes.
+fn turn_away(stream: TcpStream, peer: SocketAddr) {
+    use std::io::Write as _;
+    const BUSY: &[u8] =
+        b"HTTP/1.1 503 Service Unavailable\r\nConnection: close\r\nContent-Length: 0\r\nRetry-After: 1\r\n\r\n";
+    let written = stream.into_std().and_then(|mut stream| stream.write(BUSY));
+    tracing::debug!(%peer, answered = written.is_ok(), "connection turned away: too many");
+}
+
+/// Why a request's body could not be had.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum BodyReadError {
+    /// It is larger than the limit.
+    #[error("request body is larger than {bytes_max} bytes")]
+    TooLarge {
+        /// The limit.
+        bytes_max: usize,
+    },
+    /// It did not arrive in time.
+    #[error("request body did not arrive in time")]
+    Timeout,
+    /// The connection broke or the framing is wrong.
+    #[error("request body is incomplete")]
+    Broken(#[source] hyper::Error),
+}
+
+/// Collects a body; one that came in a single piece is not copied.
+///
+/// # Errors
+/// [`BodyReadError`]; a body whose declared length is over the limit is refused before a byte of it is read.
+pub(crate) async fn read_body(body: Incoming, bytes_max: usize, timeout: Duration) -> Result<Bytes, BodyReadError> {
+    if body.is_end_stream() {
+        return Ok(Bytes::new());
+    }
+    if body.size_hint().lower() > bytes_max as u64 {
+        return Err(BodyReadError::TooLarge { bytes_max });
+    }
+    tokio::time::timeout(timeout, collect(body, bytes_max)).await.unwrap_or(Err(BodyReadError::Timeout))
+}
+
+async fn collect(mut body: Incoming, bytes_max: usize) -> Result<Bytes, BodyReadError> {
+    let mut first = Bytes::new();
+    let mut all = BytesMut::new();
+    while let Some(frame) = body.frame().await {
+        let Ok(data) = frame.map_err(BodyReadError::Broken)?.into_data() else { continue };
+        if first.len() + all.len() + data.len() > bytes_max {
+            return Err(BodyReadError::TooLarge { bytes_max });
+        }
+        if first.is_empty() && all.is_empty() {
+            first = data;
+            continue;
+        }
+        all.extend_from_slice(&std::mem::take(&mut first));
+        all.extend_from_slice(&data);
+    }
+    Ok(if all.is_empty() { first } else { all.freeze() })
+}
+
+#[cfg(test)]
+mod tests;

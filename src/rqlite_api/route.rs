@@ -1,0 +1,261 @@
+//! From a request to its endpoint: path, method, caller, body, in this order. Nothing runs without a decision on who asks.
+//!
+//! Some paths match as prefixes, as in rqlite: `/db/executeXYZ` is `/db/execute`.
+
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use hyper::body::Incoming;
+use hyper::header::CONTENT_ENCODING;
+use hyper::{Method, Request, StatusCode};
+
+use super::access::{AnonymousAccess, Caller, Denied, identify};
+use super::call::Call;
+use super::counters::Counter;
+use super::failure::{BodyType, Failure};
+use super::parameters::Parameters;
+use super::reply::{self, Credentials, Reply};
+use super::{Face, analyze, backup, execute, leader, load, maintenance, nodes, query, readyz, request, status, vars};
+use crate::http::read_body;
+use crate::types::limits::{BODY_BYTES_MAX, LOAD_BYTES_MAX};
+
+/// A path that is served.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Endpoint {
+    Execute,
+    Query,
+    Request,
+    Backup,
+    Load,
+    Sql,
+    Status,
+    Nodes,
+    Readyz,
+    Remove,
+    Boot,
+    Snapshot,
+    Reap,
+    Leader,
+    Vars,
+    Licenses,
+}
+
+/// How a path is compared.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Match {
+    Prefix,
+    Exact,
+}
+
+/// Who is served.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Audience {
+    Everyone,
+    KnownCallers,
+    Operator,
+}
+
+const ROUTES: [(&str, Match, Endpoint); 16] = [
+    ("/db/execute", Match::Prefix, Endpoint::Execute),
+    ("/db/query", Match::Prefix, Endpoint::Query),
+    ("/db/request", Match::Prefix, Endpoint::Request),
+    ("/db/backup", Match::Prefix, Endpoint::Backup),
+    ("/db/load", Match::Prefix, Endpoint::Load),
+    ("/db/sql", Match::Prefix, Endpoint::Sql),
+    ("/status", Match::Prefix, Endpoint::Status),
+    ("/nodes", Match::Prefix, Endpoint::Nodes),
+    ("/readyz", Match::Prefix, Endpoint::Readyz),
+    ("/remove", Match::Prefix, Endpoint::Remove),
+    ("/boot", Match::Exact, Endpoint::Boot),
+    ("/snapshot", Match::Exact, Endpoint::Snapshot),
+    ("/reap", Match::Exact, Endpoint::Reap),
+    ("/leader", Match::Exact, Endpoint::Leader),
+    ("/debug/vars", Match::Exact, Endpoint::Vars),
+    ("/licenses", Match::Exact, Endpoint::Licenses),
+];
+
+impl Endpoint {
+    fn at(path: &str) -> Option<Endpoint> {
+        let matches = |route: &str, how| match how {
+            Match::Prefix => path.starts_with(route),
+            Match::Exact => path == route,
+        };
+        ROUTES.iter().find(|(route, how, _)| matches(route, *how)).map(|(_, _, endpoint)| *endpoint)
+    }
+
+    fn allows(self, method: &Method) -> bool {
+        use Endpoint::{
+            Backup, Boot, Execute, Leader, Licenses, Load, Nodes, Query, Readyz, Reap, Remove, Request, Snapshot, Sql,
+            Status, Vars,
+        };
+        match self {
+            Execute | Request | Load | Boot | Snapshot | Reap => method == Method::POST,
+            Backup | Status | Nodes | Readyz | Vars | Licenses => method == Method::GET,
+            Query | Sql | Leader => method == Method::GET || method == Method::POST,
+            Remove => method == Method::DELETE,
+        }
+    }
+
+    /// Who may come. What changes the cluster is the operator's; what shows it needs any valid key.
+    fn audience(self, method: &Method) -> Audience {
+        match self {
+            Endpoint::Readyz | Endpoint::Licenses => Audience::Everyone,
+            Endpoint::Remove | Endpoint::Boot | Endpoint::Snapshot | Endpoint::Reap => Audience::Operator,
+            Endpoint::Leader if method == Method::POST => Audience::Operator,
+            _ => Audience::KnownCallers,
+        }
+    }
+
+    fn empty_body_type(self) -> BodyType {
+        match self {
+            Endpoint::Execute | Endpoint::Query | Endpoint::Request | Endpoint::Sql => BodyType::Json,
+            _ => BodyType::Unsaid,
+        }
+    }
+
+    /// Most bytes of a body, and the longest time for it to arrive.
+    fn body_limits(self) -> (usize, Duration) {
+        match self {
+            Endpoint::Load | Endpoint::Boot => (LOAD_BYTES_MAX, Duration::from_secs(600)),
+            Endpoint::Remove | Endpoint::Leader => (64 * 1024, Duration::from_secs(30)),
+            _ => (BODY_BYTES_MAX, Duration::from_secs(30)),
+        }
+    }
+}
+
+/// Answers any request.
+pub(super) async fn answer(face: &Face, peer: SocketAddr, request: Request<Incoming>) -> Reply {
+    let mut answer = if request.method() == Method::OPTIONS {
+        reply::empty(StatusCode::OK)
+    } else {
+        dispatch(face, peer, request).await.unwrap_or_else(Failure::into_reply)
+    };
+    if answer.status() == StatusCode::SERVICE_UNAVAILABLE {
+        face.counters.add(Counter::LeaderNotFound, 1);
+    }
+    let credentials = match face.anonymous {
+        AnonymousAccess::Loopback => Credentials::Optional,
+        AnonymousAccess::Never => Credentials::Required,
+    };
+    reply::set_common(answer.headers_mut(), credentials);
+    answer
+}
+
+async fn dispatch(face: &Face, peer: SocketAddr, request: Request<Incoming>) -> Result<Reply, Failure> {
+    let (head, body) = request.into_parts();
+    let query = head.uri.query().unwrap_or_default();
+    let parameters = Parameters::parse(query)?;
+    let Some(endpoint) = Endpoint::at(head.uri.path()) else { return Ok(reply::empty(StatusCode::NOT_FOUND)) };
+    if !endpoint.allows(&head.method) {
+        return Err(Failure::Method(endpoint.empty_body_type()));
+    }
+    let audience = endpoint.audience(&head.method);
+    if audience == Audience::Everyone {
+        return Ok(match endpoint {
+            Endpoint::Readyz => readyz::handle(face, &parameters).await,
+            _ => reply::text(LICENSES),
+        });
+    }
+    let caller = admitted(face, peer, &head.headers)?;
+    if audience == Audience::Operator && !caller.is_operator() {
+        return Err(Failure::Denied(Denied::Unauthorized));
+    }
+    let body = if head.method == Method::GET {
+        Bytes::new()
+    } else {
+        if head.headers.get(CONTENT_ENCODING).is_some_and(|encoding| encoding != "identity") {
+            let text = "compressed request bodies are not supported".to_owned();
+            return Err(Failure::Text(StatusCode::UNSUPPORTED_MEDIA_TYPE, text));
+        }
+        let (bytes_max, timeout) = endpoint.body_limits();
+        read_body(body, bytes_max, timeout).await?
+    };
+    let call = Call {
+        face,
+        caller,
+        parameters,
+        method: &head.method,
+        path: head.uri.path(),
+        query,
+        headers: &head.headers,
+        body,
+        started: Instant::now(),
+    };
+    run(endpoint, &call).await
+}
+
+fn admitted(face: &Face, peer: SocketAddr, headers: &hyper::HeaderMap) -> Result<Caller, Denied> {
+    let caller = identify(face.anonymous, peer.ip(), headers, |key| face.cluster.namespace_of_key(key));
+    face.counters.add(if caller.is_ok() { Counter::AuthOk } else { Counter::AuthFail }, 1);
+    caller
+}
+
+async fn run(endpoint: Endpoint, call: &Call<'_>) -> Result<Reply, Failure> {
+    match endpoint {
+        Endpoint::Execute => execute::handle(call).await,
+        Endpoint::Query => query::handle(call).await,
+        Endpoint::Request => request::handle(call).await,
+        Endpoint::Backup => backup::handle(call).await,
+        Endpoint::Load => load::handle(call).await,
+        Endpoint::Boot => load::boot(call).await,
+        Endpoint::Sql => analyze::handle(call),
+        Endpoint::Status => status::handle(call).await,
+        Endpoint::Nodes => nodes::handle(call).await,
+        Endpoint::Leader => leader::handle(call).await,
+        Endpoint::Remove => maintenance::remove(call).await,
+        Endpoint::Snapshot => maintenance::snapshot(call).await,
+        Endpoint::Reap => maintenance::reap(call).await,
+        Endpoint::Vars => vars::handle(call),
+        Endpoint::Readyz | Endpoint::Licenses => unreachable!("answered before the caller is known"),
+    }
+}
+
+const LICENSES: &str = "debros\n\nLicensed under the Apache License, Version 2.0.\n\
+    http://www.apache.org/licenses/LICENSE-2.0\n\nIt contains SQLite, which is in the public domain, and Rust crates \
+    under the MIT, Apache-2.0, BSD, ISC and MPL-2.0 licences.\n";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn some_paths_are_prefixes_and_some_are_not() {
+        for (path, endpoint) in [
+            ("/db/executeXYZ", Some(Endpoint::Execute)),
+            ("/db/query/", Some(Endpoint::Query)),
+            ("/status", Some(Endpoint::Status)),
+            ("/nodes/", Some(Endpoint::Nodes)),
+            ("/leader", Some(Endpoint::Leader)),
+            ("/leader/", None),
+            ("/bootx", None),
+            ("/", None),
+            ("/db", None),
+            ("/DB/query", None),
+            ("/console/", None),
+        ] {
+            assert_eq!(Endpoint::at(path), endpoint, "{path}");
+        }
+    }
+
+    #[test]
+    fn what_changes_the_cluster_is_for_the_operator_only() {
+        for (path, method, audience) in [
+            ("/remove", Method::DELETE, Audience::Operator),
+            ("/leader", Method::POST, Audience::Operator),
+            ("/leader", Method::GET, Audience::KnownCallers),
+            ("/boot", Method::POST, Audience::Operator),
+            ("/snapshot", Method::POST, Audience::Operator),
+            ("/reap", Method::POST, Audience::Operator),
+            ("/status", Method::GET, Audience::KnownCallers),
+            ("/nodes", Method::GET, Audience::KnownCallers),
+            ("/debug/vars", Method::GET, Audience::KnownCallers),
+            ("/db/load", Method::POST, Audience::KnownCallers),
+            ("/readyz", Method::GET, Audience::Everyone),
+        ] {
+            let endpoint = Endpoint::at(path).expect("served");
+            assert!(endpoint.allows(&method));
+            assert_eq!(endpoint.audience(&method), audience, "{method} {path}");
+        }
+    }
+}
