@@ -1,0 +1,354 @@
+//! The admin socket: an operator's commands to the running daemon, one line of JSON each way.
+//!
+//! Whoever may open `<data-dir>/admin.sock` (mode 0600) is the operator; there is no other check.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use serde::Serialize;
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
+use tokio::net::{UnixListener, UnixStream};
+
+use super::directory::Addresses;
+use super::start_error::StartError;
+use crate::cluster::{Cluster, ClusterError, Member, Suffrage};
+use crate::mesh::Mesh;
+use crate::tasks::Tasks;
+use crate::types::admin::{
+    CreatedKey, Done, Failure, FailureCode, Health, Invitation, LINE_BYTES_MAX, NamespaceReport, Namespaces, NodeReport,
+    Nodes, Raft, ReplicaHash, Reply, Request, SOCKET_NAME, Status, Verification,
+};
+use crate::types::command::MemberRole;
+use crate::types::role::InviteRole;
+use crate::types::{ClusterId, Command, Namespace, Role};
+
+/// How long a command may take; the client waits longer.
+const COMMAND_MAX: Duration = Duration::from_secs(20);
+
+/// Hashing large databases takes its time.
+const VERIFY_MAX: Duration = Duration::from_secs(600);
+
+/// How long members get to answer a probe.
+const PROBE_MAX: Duration = Duration::from_secs(2);
+
+/// An operator sends one line at once.
+const LINE_WAIT_MAX: Duration = Duration::from_secs(10);
+
+/// What the operator's commands act on.
+#[derive(Clone)]
+pub(super) struct Operator {
+    backend: Backend,
+    cluster_id: ClusterId,
+    role: Role,
+    addresses: Addresses,
+    started: Instant,
+}
+
+#[derive(Clone)]
+enum Backend {
+    Node(Cluster),
+    Gateway(Mesh),
+}
+
+impl Operator {
+    pub(super) fn node(cluster: Cluster, cluster_id: ClusterId, role: Role, addresses: Addresses) -> Operator {
+        Operator { backend: Backend::Node(cluster), cluster_id, role, addresses, started: Instant::now() }
+    }
+
+    pub(super) fn gateway(mesh: Mesh, cluster_id: ClusterId, addresses: Addresses) -> Operator {
+        let backend = Backend::Gateway(mesh);
+        Operator { backend, cluster_id, role: Role::Gateway, addresses, started: Instant::now() }
+    }
+}
+
+/// Opens the socket and answers until `tasks` stops.
+pub(super) fn serve(directory: &Path, operator: Operator, tasks: &Tasks) -> Result<(), StartError> {
+    let listener = listen(directory).map_err(|source| StartError::System { what: "cannot open admin.sock", source })?;
+    let children = tasks.clone();
+    tasks.spawn_until_cancelled(async move {
+        loop {
+            match listener.accept().await {
+                Ok((stream, _)) => {
+                    let operator = operator.clone();
+                    children.spawn_until_cancelled(async move {
+                        if let Err(error) = exchange(stream, &operator).await {
+                            tracing::debug!(%error, "admin connection ended");
+                        }
+                    });
+                }
+                Err(error) => {
+                    tracing::warn!(%error, "admin socket");
+                    tokio::time::sleep(Duration::from_millis(100)).await;
+                }
+            }
+        }
+    });
+    Ok(())
+}
+
+/// The directory is private to its owner, so between `bind` and `chmod` nobody else can reach the socket.
+fn listen(directory: &Path) -> io::Result<UnixListener> {
+    let path = directory.join(SOCKET_NAME);
+    match std::fs::remove_file(&path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
+    // A socket's path is limited to about 100 bytes; through the directory's descriptor it is always short enough.
+    let handle = std::fs::File::open(directory)?;
+    let short = format!("/proc/self/fd/{}/{SOCKET_NAME}", std::os::fd::AsRawFd::as_raw_fd(&handle));
+    let listener = UnixListener::bind(&path).or_else(|_| UnixListener::bind(short))?;
+    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600))?;
+    Ok(listener)
+}
+
+async fn exchange(stream: UnixStream, operator: &Operator) -> io::Result<()> {
+    let (reader, mut writer) = stream.into_split();
+    let mut line = String::new();
+    let mut reader = BufReader::new(reader.take(LINE_BYTES_MAX));
+    tokio::time::timeout(LINE_WAIT_MAX, reader.read_line(&mut line)).await.map_err(|_| io::ErrorKind::TimedOut)??;
+    let reply = match Request::parse(&line) {
+        Ok(request) => operator.answer(request).await.unwrap_or_else(Reply::Error),
+        Err(error) => Reply::Error(Failure {
+            code: FailureCode::Invalid,
+            message: format!("the daemon does not understand this request: {error}"),
+            hint: Some("use the debros command of the daemon's version".to_owned()),
+        }),
+    };
+    writer.write_all(reply.to_line().as_bytes()).await?;
+    writer.shutdown().await
+}
+
+type Answer = Result<Reply, Failure>;
+
+fn ok(answer: &impl Serialize) -> Answer {
+    Ok(Reply::ok(answer))
+}
+
+impl Operator {
+    async fn answer(&self, request: Request) -> Answer {
+        let deadline = Instant::now() + COMMAND_MAX;
+        let cluster = match (&self.backend, &request) {
+            (_, Request::Health) => return ok(&self.health().await),
+            (_, Request::Status) => return ok(&self.status().await),
+            (Backend::Node(cluster), _) => cluster,
+            (Backend::Gateway(_), _) => {
+                return Err(Failure {
+                    code: FailureCode::Invalid,
+                    message: "a gateway stores nothing and cannot do this".to_owned(),
+                    hint: Some("run the command on a node, with that node's --data-dir".to_owned()),
+                });
+            }
+        };
+        match request {
+            Request::Health | Request::Status => unreachable!("answered above"),
+            Request::Nodes => ok(&nodes(cluster).await),
+            Request::Invite { role, ttl_seconds } => self.invite(cluster, role, ttl_seconds, deadline).await,
+            Request::Remove { node } => done(self.remove(cluster, node, deadline).await),
+            Request::TransferLeader { to } => done(cluster.transfer_leader(to, deadline).await.map_err(failure)),
+            Request::Verify => verify(cluster).await,
+            Request::NamespaceCreate { name } => {
+                done(submit(cluster, Command::CreateNamespace { namespace: name }, deadline).await)
+            }
+            Request::NamespaceList => ok(&namespaces(cluster)),
+            Request::NamespaceDrop { name } => self.drop_namespace(cluster, name, deadline).await,
+            Request::KeyCreate { namespace, expires_seconds } => {
+                create_key(cluster, namespace, expires_seconds, deadline).await
+            }
+            Request::KeyRevoke { key } => {
+                let key_hash = *blake3::hash(key.trim().as_bytes()).as_bytes();
+                done(submit(cluster, Command::RevokeApiKey { key_hash }, deadline).await)
+            }
+        }
+    }
+
+    async fn health(&self) -> Health {
+        let mut reasons = Vec::new();
+        match &self.backend {
+            Backend::Node(cluster) => {
+                if let Err(error) = cluster.wait_synced(Instant::now() + PROBE_MAX).await {
+                    reasons.push(error.to_string());
+                }
+            }
+            Backend::Gateway(mesh) => {
+                if mesh.connected().is_empty() {
+                    reasons.push("no node of the cluster is connected".to_owned());
+                }
+            }
+        }
+        Health { ready: reasons.is_empty(), reasons }
+    }
+
+    async fn status(&self) -> Status {
+        let raft = match &self.backend {
+            Backend::Node(cluster) => Some(raft_report(cluster)),
+            Backend::Gateway(_) => None,
+        };
+        Status {
+            node: self.addresses.node_id,
+            role: self.role,
+            cluster: self.cluster_id.to_string(),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            uptime_seconds: self.started.elapsed().as_secs(),
+            ready: self.health().await.ready,
+            addresses: self.addresses.peer.clone(),
+            sql_address: self.addresses.sql.clone().unwrap_or_default(),
+            gateway_address: self.addresses.gateway.clone().unwrap_or_default(),
+            raft,
+        }
+    }
+
+    async fn invite(&self, cluster: &Cluster, role: InviteRole, ttl_seconds: u64, deadline: Instant) -> Answer {
+        let role = match role {
+            InviteRole::Node => MemberRole::Node,
+            InviteRole::Gateway => MemberRole::Gateway,
+        };
+        let ttl = Duration::from_secs(ttl_seconds);
+        let token = cluster.invite(self.cluster_id, role, ttl, deadline).await.map_err(failure)?;
+        ok(&Invitation { token: token.to_string(), expires_unix_ms: unix_ms_after(ttl) })
+    }
+
+    async fn remove(&self, cluster: &Cluster, node: crate::types::NodeId, deadline: Instant) -> Result<(), Failure> {
+        if !cluster.raft_status().members.iter().any(|member| member.node == node) {
+            return Err(failure(ClusterError::NoSuchNode(node)));
+        }
+        cluster.remove(node, deadline).await.map_err(failure)
+    }
+
+    async fn drop_namespace(&self, cluster: &Cluster, name: Namespace, deadline: Instant) -> Answer {
+        if !cluster.namespaces().contains(&name) {
+            return Err(failure(ClusterError::NoSuchNamespace(name)));
+        }
+        done(submit(cluster, Command::DropNamespace { namespace: name }, deadline).await)
+    }
+}
+
+async fn submit(cluster: &Cluster, command: Command, deadline: Instant) -> Result<(), Failure> {
+    cluster.submit(command, deadline).await.map(|_| ()).map_err(failure)
+}
+
+fn done(outcome: Result<(), Failure>) -> Answer {
+    outcome.and_then(|()| ok(&Done {}))
+}
+
+async fn create_key(cluster: &Cluster, namespace: Namespace, expires_seconds: Option<u64>, deadline: Instant) -> Answer {
+    let mut random = [0; 24];
+    getrandom::fill(&mut random).map_err(|error| failure(ClusterError::Storage(error.to_string())))?;
+    let key = format!("ak_{}:{namespace}", bs58::encode(random).into_string());
+    let expires_unix_ms = expires_seconds.map(|seconds| unix_ms_after(Duration::from_secs(seconds)));
+    let command = Command::CreateApiKey {
+        key_hash: *blake3::hash(key.as_bytes()).as_bytes(),
+        namespace: namespace.clone(),
+        expires_unix_ms,
+        label: String::new(),
+    };
+    submit(cluster, command, deadline).await?;
+    ok(&CreatedKey { key, namespace, expires_unix_ms })
+}
+
+fn unix_ms_after(duration: Duration) -> i64 {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(now.saturating_add(duration).as_millis()).unwrap_or(i64::MAX)
+}
+
+fn raft_report(cluster: &Cluster) -> Raft {
+    let status = cluster.raft_status();
+    let count = |suffrage| status.members.iter().filter(|member: &&Member| member.suffrage == suffrage).count();
+    Raft {
+        state: format!("{:?}", status.state).to_lowercase(),
+        term: status.term,
+        leader: status.leader,
+        last_log_index: status.last_log_index,
+        commit_index: status.commit_index,
+        applied_index: status.applied_index,
+        snapshot_index: status.snapshot_index,
+        last_contact_ms: status.last_contact.map(|elapsed| elapsed.as_millis() as u64),
+        log_bytes: status.log_bytes,
+        voters: count(Suffrage::Voter),
+        learners: count(Suffrage::Learner),
+    }
+}
+
+async fn nodes(cluster: &Cluster) -> Nodes {
+    let members = cluster.members(PROBE_MAX).await.into_iter();
+    let nodes = members.map(|status| NodeReport {
+        node: status.member.node,
+        suffrage: format!("{:?}", status.member.suffrage).to_lowercase(),
+        leader: status.leader,
+        reachable: status.reachable.is_ok(),
+        round_trip_us: status.reachable.as_ref().ok().map(|elapsed| elapsed.as_micros() as u64),
+        error: status.reachable.err(),
+        addresses: status.member.addresses,
+        sql_address: status.member.sql_address,
+        version: status.member.version,
+    });
+    Nodes { nodes: nodes.collect() }
+}
+
+fn namespaces(cluster: &Cluster) -> Namespaces {
+    let report = |name: Namespace| {
+        let database_bytes = cluster.database_file(&name).map_or(0, |(_, main, wal)| main + wal);
+        NamespaceReport { name, database_bytes }
+    };
+    Namespaces { namespaces: cluster.namespaces().into_iter().map(report).collect() }
+}
+
+async fn verify(cluster: &Cluster) -> Answer {
+    let (index, answers) = cluster.verify(Instant::now() + VERIFY_MAX).await.map_err(failure)?;
+    let mut verification = Verification { index, hashes: Vec::new(), unverified: BTreeMap::new() };
+    for (node, answer) in answers {
+        let checksum = match answer {
+            Ok(checksum) => checksum,
+            Err(reason) => {
+                verification.unverified.insert(node, reason);
+                continue;
+            }
+        };
+        let mut push = |database: String, hash: &[u8; 32]| {
+            let hash = blake3::Hash::from_bytes(*hash).to_hex().to_string();
+            verification.hashes.push(ReplicaHash { database, node, hash });
+        };
+        push("_system".to_owned(), &checksum.system);
+        let mut unreadable = Vec::new();
+        for (namespace, hash) in &checksum.namespaces {
+            match hash {
+                Ok(hash) => push(namespace.to_string(), hash),
+                Err(reason) => unreadable.push(format!("{namespace}: {reason}")),
+            }
+        }
+        if !unreadable.is_empty() {
+            verification.unverified.insert(node, unreadable.join("; "));
+        }
+    }
+    ok(&verification)
+}
+
+fn failure(error: ClusterError) -> Failure {
+    let (code, hint) = match &error {
+        ClusterError::NoSuchNode(_) => (FailureCode::NotFound, Some("see `debros cluster nodes`")),
+        ClusterError::NoSuchNamespace(_) => (FailureCode::NotFound, Some("see `debros namespace list`")),
+        ClusterError::Refused(refusal) => {
+            use crate::types::command::Refusal;
+            match refusal {
+                Refusal::NoSuchNamespace(_) => {
+                    (FailureCode::NotFound, Some("make it with `debros namespace create NAME`"))
+                }
+                Refusal::NoSuchApiKey => (FailureCode::NotFound, None),
+                _ => (FailureCode::Conflict, None),
+            }
+        }
+        ClusterError::NoLeader | ClusterError::LeaderUnreachable { .. } => (
+            FailureCode::Unavailable,
+            Some("a majority of the voters must run and reach each other; see `debros cluster nodes`"),
+        ),
+        ClusterError::Overloaded | ClusterError::Stopping => (FailureCode::Unavailable, Some("try again")),
+        ClusterError::Timeout | ClusterError::LeadershipLost | ClusterError::ReadTimeout { .. } => {
+            (FailureCode::Timeout, Some("it may still have happened: look before you repeat it"))
+        }
+        ClusterError::Membership(_) => (FailureCode::Conflict, None),
+        _ => (FailureCode::Failed, None),
+    };
+    Failure { code, message: error.to_string(), hint: hint.map(str::to_owned) }
+}

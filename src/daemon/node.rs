@@ -1,0 +1,258 @@
+//! A node: it stores data, takes part in the Raft group and serves both HTTP faces.
+//!
+//! Started in the order directory, identity, listeners, mesh, membership, log and state, cluster, admin socket, HTTP;
+//! stopped in the reverse order, with leadership handed over in between.
+
+use std::time::{Duration, Instant};
+
+use super::admin::{self, Operator};
+use super::directory::{Addresses, DataDirectory, Record};
+use super::listeners::{Bound, bind};
+use super::start_error::StartError;
+use crate::cluster::{Cluster, JoinToken, KeeperOptions, join, keep};
+use crate::config::{Anonymous, Config};
+use crate::gateway;
+use crate::http::HttpLimits;
+use crate::mesh::{Identity, Inbound, Mesh, MeshConfig, PeerExchange};
+use crate::raft::{Peer, Raft, RaftOptions, RaftOwner};
+use crate::rqlite_api::{self, AnonymousAccess, RqliteApiConfig};
+use crate::tasks::Tasks;
+use crate::types::command::MemberRole;
+use crate::types::{ClusterId, Command, Namespace, Role};
+
+/// How long a stopping part may take beyond the grace period for requests.
+const PART_STOP_MAX: Duration = Duration::from_secs(5);
+
+/// How long a fresh cluster's first entry may take.
+const FIRST_WRITE_MAX: Duration = Duration::from_secs(30);
+
+/// A running node.
+pub(super) struct Node {
+    pub(super) addresses: Addresses,
+    directory: DataDirectory,
+    cluster_id: ClusterId,
+    raft: Raft,
+    owner: RaftOwner,
+    cluster: Cluster,
+    /// HTTP faces and the admin socket: stopped first, so that nothing new begins.
+    front: Tasks,
+    /// Everything between the faces and the log.
+    middle: Tasks,
+    /// The mesh, stopped last.
+    mesh_tasks: Tasks,
+    grace: Duration,
+}
+
+impl Node {
+    pub(super) async fn start(role: Role, config: &Config, token: Option<&str>) -> Result<Node, StartError> {
+        let directory = DataDirectory::open(config.data_dir())?;
+        let known = directory.record()?;
+        let identity = match &known {
+            // A node that has a place in a cluster never gets a new key silently.
+            Some(_) => Identity::load(&config.key_file())?,
+            None => Identity::load_or_create(&config.key_file())?,
+        };
+        let node = identity.node_id();
+        if let Some(record) = &known {
+            directory.check(record, node, role)?;
+        } else if role == Role::Node && token.is_none() {
+            return Err(StartError::NoToken(directory.path().to_owned()));
+        }
+        let sql = bind(&config.database.sql_addr, "--sql-addr").await?;
+        let gateway = bind(&config.gateway.listen_addr, "--gateway-addr").await?;
+        let mesh_tasks = Tasks::new();
+        let (mesh, inbound) = Mesh::bind(mesh_config(role, config, identity), &mesh_tasks).await?;
+        let own = Peer {
+            addresses: mesh.advertised_addresses(),
+            sql_address: sql.address.clone(),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+        };
+        let record = match known {
+            Some(record) => record,
+            None => begin(role, &directory, &mesh, &own, token).await?,
+        };
+        mesh.set_members(record.members.clone(), Default::default());
+        let (raft, owner) =
+            Raft::start(node, record.cluster, directory.path(), mesh.clone(), &raft_options(config)).await?;
+        if record.role == Role::Bootstrap && !raft.is_initialized().await? {
+            raft.initialize(own.clone()).await?;
+        }
+        let parts = Parts { directory, record, mesh, inbound, mesh_tasks, raft, owner, sql, gateway, own };
+        parts.run(config).await
+    }
+
+    pub(super) fn cluster(&self) -> &Cluster {
+        &self.cluster
+    }
+
+    pub(super) fn cluster_id(&self) -> ClusterId {
+        self.cluster_id
+    }
+
+    pub(super) fn path(&self) -> &std::path::Path {
+        self.directory.path()
+    }
+
+    /// Says why the node cannot go on, once it cannot.
+    pub(super) async fn failed(&self) -> String {
+        self.raft.failed().await
+    }
+
+    /// Stops serving, hands leadership over, closes everything. `false` when a part did not end in time.
+    pub(super) async fn stop(self) -> bool {
+        self.directory.remove_addresses();
+        let mut clean = named("requests in flight", self.front.stop(self.grace).await);
+        if self.cluster.is_leader() && self.raft.most_up_to_date_follower().is_some() {
+            let handed_over = self.cluster.transfer_leader(None, Instant::now() + PART_STOP_MAX).await;
+            if let Err(error) = handed_over {
+                tracing::warn!(%error, "leadership was not handed over; the others elect a leader by themselves");
+            }
+        }
+        clean &= named("cluster tasks", self.middle.stop(PART_STOP_MAX).await);
+        drop((self.cluster, self.raft));
+        let stopped = tokio::time::timeout(PART_STOP_MAX, self.owner.stop()).await;
+        clean &= named("log and state", stopped.unwrap_or(false));
+        clean &= named("mesh", self.mesh_tasks.stop(PART_STOP_MAX).await);
+        clean
+    }
+}
+
+fn named(part: &'static str, stopped: bool) -> bool {
+    if !stopped {
+        tracing::error!(part, "did not stop in time");
+    }
+    stopped
+}
+
+/// A new directory's first start: founds a cluster, or asks to be let into one.
+async fn begin(
+    role: Role,
+    directory: &DataDirectory,
+    mesh: &Mesh,
+    own: &Peer,
+    token: Option<&str>,
+) -> Result<Record, StartError> {
+    let node = mesh.node_id();
+    let record = if role == Role::Bootstrap {
+        let mut id = [0; 16];
+        getrandom::fill(&mut id)
+            .map_err(|error| StartError::System { what: "no random numbers", source: error.into() })?;
+        Record::new(ClusterId::from_bytes(id), node, role, Default::default())
+    } else {
+        let token: JoinToken = token.ok_or_else(|| StartError::NoToken(directory.path().to_owned()))?.parse()?;
+        let member_role = if role == Role::Gateway { MemberRole::Gateway } else { MemberRole::Node };
+        let admission = join(mesh, &token, own, member_role).await?;
+        Record::new(admission.cluster, node, role, admission.members)
+    };
+    directory.write_record(&record)?;
+    Ok(record)
+}
+
+/// Asks to be let in as a gateway.
+pub(super) async fn begin_gateway(
+    directory: &DataDirectory,
+    mesh: &Mesh,
+    token: Option<&str>,
+) -> Result<Record, StartError> {
+    let own = Peer { addresses: mesh.advertised_addresses(), ..Peer::default() };
+    begin(Role::Gateway, directory, mesh, &own, token).await
+}
+
+/// Everything that exists before anything is served.
+struct Parts {
+    directory: DataDirectory,
+    record: Record,
+    mesh: Mesh,
+    inbound: Inbound,
+    mesh_tasks: Tasks,
+    raft: Raft,
+    owner: RaftOwner,
+    sql: Bound,
+    gateway: Bound,
+    own: Peer,
+}
+
+impl Parts {
+    async fn run(self, config: &Config) -> Result<Node, StartError> {
+        let Parts { directory, record, mesh, inbound, mesh_tasks, raft, owner, sql, gateway, own } = self;
+        let (front, middle) = (Tasks::new(), Tasks::new());
+        let cluster = Cluster::new(raft.clone(), mesh.clone(), middle.clone());
+        let streams = super::inbound::dispatch(inbound, raft.clone(), cluster.clone(), record.cluster, middle.clone());
+        middle.spawn_until_cancelled(streams);
+        middle.spawn_until_cancelled(keep(cluster.clone(), keeper_options(config, own)));
+        if record.role == Role::Bootstrap {
+            let default = Namespace::default_namespace();
+            if !cluster.namespaces().contains(&default) {
+                let deadline = Instant::now() + FIRST_WRITE_MAX;
+                cluster.submit(Command::CreateNamespace { namespace: default }, deadline).await?;
+            }
+        }
+        let addresses = Addresses {
+            node_id: raft.node_id(),
+            peer: mesh.listen_addresses().iter().map(|address| format!("{address}/p2p/{}", raft.node_id())).collect(),
+            sql: Some(sql.address.clone()),
+            gateway: Some(gateway.address.clone()),
+        };
+        let operator = Operator::node(cluster.clone(), record.cluster, record.role, addresses.clone());
+        admin::serve(directory.path(), operator, &front)?;
+        let rqlite = RqliteApiConfig {
+            advertised: sql.address.clone(),
+            anonymous: match config.database.anonymous {
+                Anonymous::Loopback => AnonymousAccess::Loopback,
+                Anonymous::Never => AnonymousAccess::Never,
+            },
+            limits: http_limits(config),
+        };
+        let (face, tasks) = (cluster.clone(), front.clone());
+        front.spawn(async move {
+            if let Err(error) = rqlite_api::serve(sql.listener, face, rqlite, &tasks).await {
+                tracing::error!(%error, "the SQL listener ended");
+            }
+        });
+        let (face, tasks, limits) = (cluster.clone(), front.clone(), http_limits(config));
+        front.spawn(async move {
+            let config = gateway::GatewayConfig { limits, build: gateway::BuildInfo::default() };
+            gateway::serve(gateway.listener, face, config, &tasks).await;
+        });
+        directory.write_addresses(&addresses)?;
+        tracing::info!(node = %addresses.node_id, cluster = %record.cluster, sql = addresses.sql, gateway = addresses.gateway,
+            peer = ?addresses.peer, "ready");
+        let grace = config.node.shutdown_grace;
+        Ok(Node { addresses, directory, cluster_id: record.cluster, raft, owner, cluster, front, middle, mesh_tasks, grace })
+    }
+}
+
+pub(super) fn mesh_config(role: Role, config: &Config, identity: Identity) -> MeshConfig {
+    let text = |addresses: &[crate::config::PeerAddress]| addresses.iter().map(ToString::to_string).collect();
+    MeshConfig {
+        identity,
+        listen: text(&config.node.listen_addresses),
+        advertise: text(&config.node.advertise_addresses),
+        bootstrap_peers: text(config.bootstrap_peers(role)),
+        connections_max: config.node.max_connections,
+        agent_version: concat!("debros/", env!("CARGO_PKG_VERSION")).to_owned(),
+        peer_exchange: PeerExchange::Every(config.discovery.discovery_interval),
+    }
+}
+
+pub(super) fn http_limits(config: &Config) -> HttpLimits {
+    HttpLimits { drain: config.node.shutdown_grace, ..HttpLimits::default() }
+}
+
+fn raft_options(config: &Config) -> RaftOptions {
+    RaftOptions {
+        heartbeat_interval: config.database.heartbeat_interval,
+        election_timeout_min: config.database.election_timeout_min,
+        election_timeout_max: config.database.election_timeout_max,
+    }
+}
+
+fn keeper_options(config: &Config, own: Peer) -> KeeperOptions {
+    KeeperOptions {
+        voters_max: config.database.voters_max,
+        voter_lost_after: config.database.voter_lost_after,
+        snapshot_log_bytes: config.database.snapshot_log_bytes,
+        snapshot_interval: config.database.snapshot_interval,
+        own,
+    }
+}

@@ -1,0 +1,37 @@
+//! Why a daemon did not start.
+
+use super::directory::DirectoryError;
+use crate::cluster::{ClusterError, InvalidToken, JoinError};
+use crate::mesh::{IdentityError, MeshError};
+use crate::raft::{ProposeError, RaftStartError};
+
+/// Why a daemon did not start. The text names the thing and the remedy.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum StartError {
+    #[error(transparent)]
+    Directory(#[from] DirectoryError),
+    #[error(transparent)]
+    Identity(#[from] IdentityError),
+    #[error(transparent)]
+    Mesh(#[from] MeshError),
+    #[error(transparent)]
+    Raft(#[from] RaftStartError),
+    #[error("cannot start the cluster: {0}")]
+    Initialize(#[from] ProposeError),
+    #[error("cannot prepare the cluster: {0}")]
+    Prepare(#[from] ClusterError),
+    #[error(transparent)]
+    Token(#[from] InvalidToken),
+    #[error(transparent)]
+    Join(#[from] JoinError),
+    #[error(
+        "{} belongs to no cluster yet: start a new one with `debros bootstrap`, or join one with --join TOKEN \
+         (made on a member by `debros cluster invite`)",
+        .0.display()
+    )]
+    NoToken(std::path::PathBuf),
+    #[error("cannot listen on {address} ({flag}): {source}; stop the process that holds it, or choose another")]
+    Listen { address: String, flag: &'static str, source: std::io::Error },
+    #[error("{what}: {source}")]
+    System { what: &'static str, source: std::io::Error },
+}
