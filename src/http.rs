@@ -4,6 +4,7 @@
 //! slowly, is cut off; when the owner of the tasks stops, no new connection is taken, idle ones close at once, busy ones
 //! finish their request within the grace period, and [`serve`] returns when all are gone.
 
+pub(crate) mod go_duration;
 mod stall;
 
 use std::io;

@@ -7,6 +7,7 @@ pub mod mesh;
 pub mod sql;
 pub mod config;
 pub mod daemon;
+pub mod gateway;
 pub mod http;
 pub mod rqlite_api;
 pub mod tasks;

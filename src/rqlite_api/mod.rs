@@ -16,7 +16,6 @@ mod call;
 mod counters;
 mod execute;
 mod failure;
-mod go_duration;
 mod go_number;
 mod go_string;
 mod go_value;

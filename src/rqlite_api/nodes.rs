@@ -8,8 +8,9 @@ use super::call::Call;
 use super::failure::Failure;
 use super::parameters::Flag;
 use super::reply::{self, Reply};
-use super::{go_duration, go_value, indent};
+use super::{go_value, indent};
 use crate::cluster::{MemberStatus, Suffrage};
+use crate::http::go_duration;
 
 /// Longest wait for a member; a client that lists nodes wants to know which are gone.
 const PROBE_MAX: Duration = Duration::from_secs(5);

@@ -5,9 +5,9 @@
 use std::borrow::Cow;
 use std::time::Duration;
 
-use super::go_duration;
 use super::json::{BlobForm, Layout, Operation, RowForm, Style, Timings};
 use crate::cluster::{Freshness, Level};
+use crate::http::go_duration;
 
 /// Parameters that are there or not. rqlite's `noparse`, `norwrandom`, `norwtime` and `bypass` change nothing here: no
 /// SQL is rewritten.

@@ -15,18 +15,16 @@ const WITH_VALUE: [&str; 3] = ["journal_mode", "synchronous", "query_only"];
 /// Whether a statement begins with such a PRAGMA.
 pub(super) fn is_disallowed(sql: &str) -> bool {
     let sql = sql.trim_start();
-    let Some((word, rest)) = sql.split_at_checked(6).filter(|(word, _)| word.eq_ignore_ascii_case("pragma")) else {
+    let Some((_, rest)) = sql.split_at_checked(6).filter(|(word, _)| word.eq_ignore_ascii_case("pragma")) else {
         return false;
     };
-    debug_assert_eq!(word.len(), 6);
     let (name, rest) = word_of(rest.trim_start());
     let (name, rest) = match rest.trim_start().strip_prefix('.') {
         Some(rest) => word_of(rest.trim_start()),
         None => (name, rest),
     };
-    let is = |known: &&str| name.eq_ignore_ascii_case(known);
-    ALWAYS.iter().any(|known| is(known))
-        || (WITH_VALUE.iter().any(|known| is(known)) && rest.trim_start().starts_with(['=', '(']))
+    let named = |names: &[&str]| names.iter().any(|known| name.eq_ignore_ascii_case(known));
+    named(&ALWAYS) || (named(&WITH_VALUE) && rest.trim_start().starts_with(['=', '(']))
 }
 
 fn word_of(text: &str) -> (&str, &str) {

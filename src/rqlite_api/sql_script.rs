@@ -107,8 +107,8 @@ impl<'a> Tokens<'a> {
                 (1, true)
             } else if rest.starts_with("--") {
                 (rest.find('\n').unwrap_or(rest.len()), true)
-            } else if rest.starts_with("/*") {
-                (rest[2..].find("*/").map_or(rest.len(), |end| end + 4), true)
+            } else if let Some(comment) = rest.strip_prefix("/*") {
+                (comment.find("*/").map_or(rest.len(), |end| end + 4), true)
             } else if let Some(close) = closing_quote(first) {
                 // A doubled quote ends one quoted thing and begins the next, which comes to the same.
                 (rest[1..].find(close).map_or(rest.len(), |end| end + 2), false)

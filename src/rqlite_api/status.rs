@@ -10,9 +10,10 @@ use super::call::Call;
 use super::counters::Counter;
 use super::failure::Failure;
 use super::nodes::{answer, peer_address};
+use super::queue;
 use super::reply::{RQLITE_VERSION, Reply};
-use super::{go_duration, queue};
 use crate::cluster::{Level, Member, RaftState, RaftStatus, Read, Suffrage};
+use crate::http::go_duration;
 use crate::types::command::Atomicity;
 use crate::types::{Statement, StatementResult};
 

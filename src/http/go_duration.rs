@@ -1,4 +1,4 @@
-//! Go's notation for spans of time: `300ms`, `1.5s`, `1h2m`, as query parameters carry it and `/nodes` prints it.
+//! Go's notation for spans of time: `300ms`, `1.5s`, `1h2m`, as query parameters carry them and both faces print them.
 
 use std::time::Duration;
 
@@ -9,7 +9,7 @@ const UNITS: [(&str, f64); 8] =
 /// Reads a duration; a negative one is zero, since nothing here can wait that long. `None` when it is none.
 ///
 /// Beyond Go's range of 292 years it is no duration either.
-pub(super) fn parse(text: &str) -> Option<Duration> {
+pub(crate) fn parse(text: &str) -> Option<Duration> {
     let unsigned = text.strip_prefix(['-', '+']).unwrap_or(text);
     if unsigned == "0" {
         return Some(Duration::ZERO);
@@ -38,7 +38,7 @@ pub(super) fn parse(text: &str) -> Option<Duration> {
 }
 
 /// Prints a duration as Go's `Duration.String` does.
-pub(super) fn format(duration: Duration) -> String {
+pub(crate) fn format(duration: Duration) -> String {
     let nanoseconds = duration.as_nanos();
     match nanoseconds {
         0 => "0s".to_owned(),
