@@ -102,3 +102,41 @@ impl Database {
         done
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::*;
+    use super::*;
+
+    #[test]
+    fn a_checkpoint_is_complete_blocked_or_held() {
+        let mut fixture = Fixture::new();
+        fixture.run(&["CREATE TABLE t(a)", "INSERT INTO t VALUES(1)"]);
+        assert!(fixture.database.wal_bytes() > 4096);
+        let snapshot = fixture.readers.snapshot().expect("snapshot");
+        fixture.run(&["INSERT INTO t VALUES(2)"]);
+        assert_eq!(fixture.database.checkpoint().expect("checkpoints"), Checkpoint::Blocked);
+        drop(snapshot);
+        fixture.database.hold_checkpoints(true);
+        assert_eq!(fixture.database.checkpoint().expect("checkpoints"), Checkpoint::Held);
+        fixture.database.hold_checkpoints(false);
+        assert_eq!(fixture.database.checkpoint().expect("checkpoints"), Checkpoint::Complete);
+        assert_eq!(fixture.database.wal_bytes(), 0);
+    }
+
+    #[test]
+    fn the_main_file_stands_still_while_checkpoints_are_held() {
+        let mut fixture = Fixture::new();
+        fixture.run(&["CREATE TABLE t(a)"]);
+        fixture.database.checkpoint().expect("checkpoints");
+        fixture.database.hold_checkpoints(true);
+        let before = std::fs::read(fixture.path()).expect("reads");
+        let fill = "INSERT INTO t SELECT zeroblob(3000) FROM (WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n LIMIT 5000) SELECT i FROM n)";
+        fixture.run(&[fill]);
+        assert!(std::fs::read(fixture.path()).expect("reads") == before);
+        assert!(fixture.database.wal_bytes() > 15_000_000);
+        fixture.database.hold_checkpoints(false);
+        fixture.run(&["INSERT INTO t VALUES(1)"]);
+        assert!(std::fs::metadata(fixture.path()).expect("is there").len() > 15_000_000);
+    }
+}

@@ -46,6 +46,10 @@ pub mod readers;
 pub mod snapshot;
 
 #[cfg(test)]
+mod fence_tests;
+#[cfg(test)]
+mod replay_tests;
+#[cfg(test)]
 mod testing;
 
 pub use adopt::adopt;

@@ -292,3 +292,123 @@ fn timeout() -> StatementError {
 fn read_only() -> StatementError {
     failure(StatementErrorKind::ReadOnly, "attempt to change database via query operation")
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::*;
+    use super::*;
+    use crate::types::statement::Value;
+
+    const ENDLESS: &str = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT count(*) FROM n";
+
+    #[test]
+    fn a_query_answers_each_statement_or_ends_with_the_first_failure() {
+        let mut fixture = Fixture::new();
+        fixture.run(&["CREATE TABLE t(a INTEGER, b VarChar(5))", "INSERT INTO t VALUES(1, 'x'),(2, NULL)"]);
+        let statements = ["SELECT * FROM t", "", "-- nothing", "SELECT nope", "SELECT 1; SELECT b || 'y' FROM t"];
+        let got = fixture.query(&statements);
+        assert_eq!(got.len(), 3);
+        let StatementResult::Rows(rows) = &got[0] else { panic!("{got:?}") };
+        assert_eq!(
+            (rows.columns.join(","), rows.declared_types.join(",")),
+            ("a,b".to_owned(), "integer,varchar(5)".to_owned())
+        );
+        assert_eq!(rows.values.len(), 2);
+        assert_failed(&got[1], StatementErrorKind::Sqlite, "no such column: nope");
+        let StatementResult::Rows(rows) = &got[2] else { panic!("{got:?}") };
+        assert_eq!((rows.declared_types[0].as_str(), rows.values.len()), ("", 2));
+
+        let statements: Vec<_> = statements.iter().map(|sql| Statement::new(*sql)).collect();
+        let options = ReadOptions { atomicity: Atomicity::Transaction, ..ReadOptions::default() };
+        assert_eq!(fixture.readers.query(&statements, &options).expect("answers").len(), 2);
+    }
+
+    #[test]
+    fn parameters_and_qualified_names_work_in_reads() {
+        let mut fixture = Fixture::new();
+        fixture.run(&["CREATE TABLE t(a)", "CREATE TABLE u(a)", "INSERT INTO t VALUES(5)", "INSERT INTO u VALUES(5)"]);
+        let statement = Statement {
+            positional: vec![Value::Integer(5)],
+            ..Statement::new("SELECT t.a, u.a, 1 AS one FROM t JOIN u USING(a) WHERE t.a = ?")
+        };
+        let options = ReadOptions { qualify_columns: true, ..ReadOptions::default() };
+        let got = fixture.readers.query(&[statement], &options).expect("answers");
+        let StatementResult::Rows(rows) = &got[0] else { panic!("{got:?}") };
+        assert_eq!(rows.qualified_columns, ["t.a", "u.a", "one"]);
+        assert_eq!(rows.columns, ["a", "a", "one"]);
+        let short = fixture.query(&["SELECT ?, ?"]);
+        assert_failed(&short[0], StatementErrorKind::Parameters, "not enough args to execute query: want 2 got 0");
+    }
+
+    #[test]
+    fn a_read_ends_at_its_deadline_and_at_its_statements_timeout() {
+        let fixture = Fixture::new();
+        let soon = Duration::from_millis(30);
+        for options in [
+            ReadOptions { deadline: Instant::now() + soon, ..ReadOptions::default() },
+            ReadOptions { statement_timeout: Some(soon), ..ReadOptions::default() },
+            ReadOptions { deadline: Instant::now(), ..ReadOptions::default() },
+        ] {
+            let got = fixture.readers.query(&[Statement::new(ENDLESS)], &options).expect("answers");
+            assert_failed(&got[0], StatementErrorKind::Timeout, "query timeout");
+        }
+        assert_eq!(fixture.rows("SELECT 1"), ["1"]);
+    }
+
+    #[test]
+    fn bounded_work_gives_up_without_an_answer() {
+        let fixture = Fixture::new();
+        let options = ReadOptions { work: Work::StepsMax(20_000), ..ReadOptions::default() };
+        for atomicity in [Atomicity::EachStatement, Atomicity::Transaction] {
+            let options = ReadOptions { atomicity, ..options };
+            let got = fixture.readers.query(&[Statement::new("SELECT 1"), Statement::new(ENDLESS)], &options);
+            assert!(matches!(got, Err(ReadError::StepsExhausted)), "{got:?}");
+            assert_eq!(fixture.readers.query(&[Statement::new("SELECT 1")], &options).expect("answers").len(), 1);
+        }
+    }
+
+    #[test]
+    fn results_are_bounded_in_rows_and_bytes() {
+        let fixture = Fixture::new();
+        let thousand = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n LIMIT 1000) SELECT i FROM n";
+        let rows_max = ReadOptions { rows_max: 999, ..ReadOptions::default() };
+        let bytes_max = ReadOptions { bytes_max: 5_000, ..ReadOptions::default() };
+        for (options, part) in [(rows_max, "more than 999 rows"), (bytes_max, "bytes")] {
+            let got = fixture.readers.query(&[Statement::new(thousand)], &options).expect("answers");
+            assert_failed(&got[0], StatementErrorKind::TooLarge, part);
+        }
+    }
+
+    #[test]
+    fn the_pool_grows_to_its_bound_and_then_says_so() {
+        let fixture = Fixture::new();
+        let pool = &fixture.readers.pool;
+        let loans: Vec<_> = (0..READERS_PER_NAMESPACE_MAX).map(|_| pool.loan().expect("lends")).collect();
+        assert!(matches!(pool.loan(), Err(ReadError::Busy { .. })));
+        drop(loans);
+        assert_eq!((pool.lock().open, pool.lock().idle.len()), (READERS_PER_NAMESPACE_MAX, READERS_PER_NAMESPACE_MAX));
+        assert_eq!(fixture.rows("SELECT 1"), ["1"]);
+    }
+
+    #[test]
+    fn threads_share_the_connections() {
+        let mut fixture = Fixture::new();
+        fixture.run(&["CREATE TABLE t(a)", "INSERT INTO t VALUES(1)"]);
+        let threads: Vec<_> = (0..8)
+            .map(|_| {
+                let readers = fixture.readers.clone();
+                std::thread::spawn(move || {
+                    for _ in 0..50 {
+                        let got =
+                            readers.query(&[Statement::new("SELECT count(*) > 0 FROM t")], &ReadOptions::default());
+                        assert!(matches!(&got.expect("answers")[0], StatementResult::Rows(_)));
+                    }
+                })
+            })
+            .collect();
+        for value in 0..50 {
+            fixture.run(&[&format!("INSERT INTO t VALUES({value})")]);
+        }
+        threads.into_iter().for_each(|thread| thread.join().expect("joins"));
+    }
+}
