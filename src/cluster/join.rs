@@ -120,7 +120,9 @@ pub enum JoinError {
     #[error("the cluster refused: {0}")]
     Refused(String),
     /// The token is for another role.
-    #[error("the join token was made for `debros {0}`; start that, or make another with `debros cluster invite --role …`")]
+    #[error(
+        "the join token was made for `debros {0}`; start that, or make another with `debros cluster invite --role …`"
+    )]
     OtherRole(&'static str),
 }
 

@@ -122,9 +122,9 @@ fn decide(voters: usize, followers: &[Follower], options: &KeeperOptions) -> Cha
     if voters < options.voters_max {
         return Change::Promote(ready.node);
     }
-    let lost = followers
-        .iter()
-        .find(|follower| follower.votes && follower.silent_for.is_some_and(|silence| silence > options.voter_lost_after));
+    let lost = followers.iter().find(|follower| {
+        follower.votes && follower.silent_for.is_some_and(|silence| silence > options.voter_lost_after)
+    });
     match lost {
         Some(lost) => Change::Replace { lost: lost.node, by: ready.node },
         None => Change::Nothing,

@@ -204,7 +204,10 @@ impl Cluster {
     ///
     /// # Errors
     /// [`ClusterError`] when the mark could not be put into the log.
-    pub async fn verify(&self, deadline: Instant) -> Result<(u64, Vec<(NodeId, Result<Checksum, String>)>), ClusterError> {
+    pub async fn verify(
+        &self,
+        deadline: Instant,
+    ) -> Result<(u64, Vec<(NodeId, Result<Checksum, String>)>), ClusterError> {
         let Applied { outcome, index, .. } = self.submit(Command::Checksum, deadline).await?;
         debug_assert_eq!(outcome, Outcome::Done);
         let members = self.raft().members();

@@ -13,6 +13,7 @@ mod peer_api;
 mod peers;
 mod read;
 mod read_index;
+mod remote;
 mod request;
 mod serve;
 mod submit;
@@ -22,6 +23,7 @@ pub use backup::{BackupFile, BackupFormat};
 pub use error::{ClusterError, WriteOutcome};
 pub use join::{Admission, InvalidToken, JoinError, JoinToken, join};
 pub use keeper::{KeeperOptions, keep};
+pub use remote::RemoteCluster;
 pub use request::{Applied, Freshness, Level, Read, ReadAnswer, ServedBy};
 pub use view::{Member, MemberStatus, RaftState, RaftStatus, Suffrage};
 

@@ -196,7 +196,9 @@ impl Cluster {
             let query = tokio::task::spawn_blocking(move || readers.query(&statements, &options));
             match query.await.map_err(|e| ClusterError::Storage(e.to_string()))? {
                 // Quick reads hold connections for microseconds.
-                Err(ReadError::Busy { .. }) if Instant::now() < deadline => tokio::time::sleep(Duration::from_millis(1)).await,
+                Err(ReadError::Busy { .. }) if Instant::now() < deadline => {
+                    tokio::time::sleep(Duration::from_millis(1)).await
+                }
                 Err(ReadError::Busy { .. }) => return Err(ClusterError::Overloaded),
                 results => return results.map_err(storage),
             }

@@ -91,7 +91,8 @@ impl Cluster {
             }),
             PeerRequest::Checksum { index } => {
                 let checksum = self.raft().state().checksums().wait(index);
-                let checksum = tokio::time::timeout(CHECKSUM_WAIT, checksum).await.map_err(|_| ClusterError::Timeout)?;
+                let checksum =
+                    tokio::time::timeout(CHECKSUM_WAIT, checksum).await.map_err(|_| ClusterError::Timeout)?;
                 Ok(PeerResponse::Checksum(checksum))
             }
             PeerRequest::TransferLeader { to } if member => {

@@ -18,8 +18,8 @@ use crate::cluster::{Cluster, ClusterError, Member, Suffrage};
 use crate::mesh::Mesh;
 use crate::tasks::Tasks;
 use crate::types::admin::{
-    CreatedKey, Done, Failure, FailureCode, Health, Invitation, LINE_BYTES_MAX, NamespaceReport, Namespaces, NodeReport,
-    Nodes, Raft, ReplicaHash, Reply, Request, SOCKET_NAME, Status, Verification,
+    CreatedKey, Done, Failure, FailureCode, Health, Invitation, LINE_BYTES_MAX, NamespaceReport, Namespaces,
+    NodeReport, Nodes, Raft, ReplicaHash, Reply, Request, SOCKET_NAME, Status, Verification,
 };
 use crate::types::command::MemberRole;
 use crate::types::role::InviteRole;
@@ -233,7 +233,12 @@ fn done(outcome: Result<(), Failure>) -> Answer {
     outcome.and_then(|()| ok(&Done {}))
 }
 
-async fn create_key(cluster: &Cluster, namespace: Namespace, expires_seconds: Option<u64>, deadline: Instant) -> Answer {
+async fn create_key(
+    cluster: &Cluster,
+    namespace: Namespace,
+    expires_seconds: Option<u64>,
+    deadline: Instant,
+) -> Answer {
     let mut random = [0; 24];
     getrandom::fill(&mut random).map_err(|error| failure(ClusterError::Storage(error.to_string())))?;
     let key = format!("ak_{}:{namespace}", bs58::encode(random).into_string());

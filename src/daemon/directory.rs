@@ -124,7 +124,8 @@ impl DataDirectory {
         struct Format {
             format: u32,
         }
-        let damaged = |error: serde_json::Error| DirectoryError::Damaged { path: path.clone(), reason: error.to_string() };
+        let damaged =
+            |error: serde_json::Error| DirectoryError::Damaged { path: path.clone(), reason: error.to_string() };
         let Format { format } = serde_json::from_str(&text).map_err(damaged)?;
         if format > FORMAT {
             return Err(DirectoryError::NewerFormat { path, found: format });
@@ -207,7 +208,10 @@ mod tests {
         assert_eq!(read, written);
         directory.check(&read, NodeId::from(1), Role::Node).expect("a bootstrapped directory is a node's");
         assert!(matches!(directory.check(&read, NodeId::from(2), Role::Node), Err(DirectoryError::OtherNode { .. })));
-        assert!(matches!(directory.check(&read, NodeId::from(1), Role::Gateway), Err(DirectoryError::OtherRole { .. })));
+        assert!(matches!(
+            directory.check(&read, NodeId::from(1), Role::Gateway),
+            Err(DirectoryError::OtherRole { .. })
+        ));
     }
 
     #[test]

@@ -7,6 +7,7 @@ use super::directory::{Addresses, DataDirectory};
 use super::listeners::bind;
 use super::node::{begin_gateway, http_limits, mesh_config};
 use super::start_error::StartError;
+use crate::cluster::RemoteCluster;
 use crate::config::Config;
 use crate::gateway;
 use crate::mesh::{Identity, Mesh};
@@ -58,7 +59,8 @@ impl Gateway {
         let (tasks, limits) = (front.clone(), http_limits(config));
         front.spawn(async move {
             let config = gateway::GatewayConfig { limits, build: gateway::BuildInfo::default() };
-            gateway::serve_without_store(http.listener, mesh, config, &tasks).await;
+            let backend = gateway::Backend::Remote(RemoteCluster::new(mesh));
+            gateway::serve(http.listener, backend, config, &tasks).await;
         });
         directory.write_addresses(&addresses)?;
         tracing::info!(%node, cluster = %record.cluster, gateway = addresses.gateway, "ready");

@@ -212,13 +212,24 @@ impl Parts {
         let (face, tasks, limits) = (cluster.clone(), front.clone(), http_limits(config));
         front.spawn(async move {
             let config = gateway::GatewayConfig { limits, build: gateway::BuildInfo::default() };
-            gateway::serve(gateway.listener, face, config, &tasks).await;
+            gateway::serve(gateway.listener, gateway::Backend::Node(face), config, &tasks).await;
         });
         directory.write_addresses(&addresses)?;
         tracing::info!(node = %addresses.node_id, cluster = %record.cluster, sql = addresses.sql, gateway = addresses.gateway,
             peer = ?addresses.peer, "ready");
         let grace = config.node.shutdown_grace;
-        Ok(Node { addresses, directory, cluster_id: record.cluster, raft, owner, cluster, front, middle, mesh_tasks, grace })
+        Ok(Node {
+            addresses,
+            directory,
+            cluster_id: record.cluster,
+            raft,
+            owner,
+            cluster,
+            front,
+            middle,
+            mesh_tasks,
+            grace,
+        })
     }
 }
 

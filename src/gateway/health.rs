@@ -2,7 +2,8 @@
 
 use std::time::{Duration, Instant};
 
-use crate::cluster::{Cluster, Level, RaftState, Read};
+use super::Backend;
+use crate::cluster::{Cluster, Level, RaftState, Read, RemoteCluster};
 use crate::types::command::Atomicity;
 use crate::types::{Namespace, Statement, StatementResult};
 
@@ -62,8 +63,27 @@ impl Verdict {
     }
 }
 
-/// Looks at the node now.
-pub(super) async fn observe(cluster: &Cluster) -> Observation {
+/// Looks now.
+pub(super) async fn observe(backend: &Backend) -> Observation {
+    match backend {
+        Backend::Node(cluster) => observe_node(cluster).await,
+        Backend::Remote(cluster) => observe_remote(cluster),
+    }
+}
+
+/// A process without data can serve as long as it reaches somebody who has them.
+fn observe_remote(cluster: &RemoteCluster) -> Observation {
+    let reached = cluster.nodes_connected() > 0;
+    Observation {
+        stopped: false,
+        leader_known: reached,
+        last_contact: reached.then_some(Duration::ZERO),
+        lag: 0,
+        database: if reached { Ok(()) } else { Err("no node of the cluster is connected".to_owned()) },
+    }
+}
+
+async fn observe_node(cluster: &Cluster) -> Observation {
     let raft = cluster.raft_status();
     let read = Read {
         namespace: Namespace::default_namespace(),

@@ -128,10 +128,7 @@ impl ApplyJoin {
 
 impl ApplyThread {
     /// Opens the state files and starts the thread.
-    pub(crate) fn start(
-        directories: Directories,
-        log: &LogStore,
-    ) -> io::Result<(ApplyThread, ApplyJoin, StateView)> {
+    pub(crate) fn start(directories: Directories, log: &LogStore) -> io::Result<(ApplyThread, ApplyJoin, StateView)> {
         let readers = SharedReaders::new(&directories.databases);
         let (progress, progress_receiver) = watch::channel(Progress::default());
         let view = StateView {
@@ -477,8 +474,7 @@ impl Owner {
         // `_system` is reopened below; until then an empty one stands in, so that the file is closed.
         self.system = System::open(Path::new(":memory:")).map_err(fatal)?;
         super::snapshot::swap_in(&self.directories, received)?;
-        self.system =
-            System::open(&self.directories.databases.join("_system.sqlite")).map_err(fatal)?;
+        self.system = System::open(&self.directories.databases.join("_system.sqlite")).map_err(fatal)?;
         self.system.note_snapshot().map_err(fatal)?;
         self.system.checkpoint().map_err(fatal)?;
         self.resume_from = self.system.applied();

@@ -31,13 +31,7 @@ struct Open {
 
 impl Databases {
     pub(super) fn new(directory: &Path, shared: SharedReaders) -> Databases {
-        Databases {
-            directory: directory.to_owned(),
-            open: HashMap::new(),
-            shared,
-            clock: 0,
-            hold_checkpoints: false,
-        }
+        Databases { directory: directory.to_owned(), open: HashMap::new(), shared, clock: 0, hold_checkpoints: false }
     }
 
     /// The namespace's writer, opened when needed.
@@ -219,11 +213,7 @@ struct Pool {
 
 impl SharedReaders {
     pub(super) fn new(directory: &Path) -> SharedReaders {
-        SharedReaders {
-            directory: Arc::new(directory.to_owned()),
-            open: Arc::default(),
-            clock: Arc::default(),
-        }
+        SharedReaders { directory: Arc::new(directory.to_owned()), open: Arc::default(), clock: Arc::default() }
     }
 
     /// The namespace's readers. The caller knows that the namespace exists.

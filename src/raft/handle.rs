@@ -12,9 +12,9 @@ use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
+use openraft::async_runtime::WatchReceiver;
 use openraft::errors::{ClientWriteError, LinearizableReadError, RaftError};
 use openraft::raft::ReadPolicy;
-use openraft::async_runtime::WatchReceiver;
 use openraft::{ChangeMembers, Config, ServerState, SnapshotPolicy};
 
 use super::apply::{ApplyJoin, ApplyThread, Directories, StateView, Work};
@@ -370,7 +370,11 @@ impl Raft {
                 node,
                 votes: voters.contains(&node),
                 behind: last.saturating_sub(matched.map_or(0, |id| id.index)),
-                silent_for: heartbeat.get(&node).copied().flatten().map(|answered| openraft::Instant::elapsed(&*answered)),
+                silent_for: heartbeat
+                    .get(&node)
+                    .copied()
+                    .flatten()
+                    .map(|answered| openraft::Instant::elapsed(&*answered)),
             })
             .collect()
     }

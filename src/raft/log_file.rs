@@ -135,10 +135,9 @@ impl LogFile {
     /// write the file's length, which about doubles its time. Then starts a new generation of frames, so that what a
     /// crash tore in an earlier run can never be taken for part of this one.
     fn renew_wal(&self) -> rusqlite::Result<()> {
-        let wal = self.path.with_file_name(format!(
-            "{}-wal",
-            self.path.file_name().and_then(|n| n.to_str()).unwrap_or("log.sqlite")
-        ));
+        let wal = self
+            .path
+            .with_file_name(format!("{}-wal", self.path.file_name().and_then(|n| n.to_str()).unwrap_or("log.sqlite")));
         let page_bytes: i64 = self.connection.pragma_query_value(None, "page_size", |row| row.get(0))?;
         let wanted = (WAL_PAGES * page_bytes) as u64;
         if !std::fs::metadata(&wal).is_ok_and(|meta| meta.len() >= wanted) {
@@ -172,7 +171,11 @@ impl LogFile {
             let entry = self.entry_of_row(row)?;
             let index = entry.log_id.index;
             if let Some(expected) = expected.filter(|expected| *expected != index) {
-                return Err(self.damaged("log entry", expected.to_string(), format!("the next entry found is {index}")));
+                return Err(self.damaged(
+                    "log entry",
+                    expected.to_string(),
+                    format!("the next entry found is {index}"),
+                ));
             }
             expected = Some(index + 1);
             recovered.first_index.get_or_insert(index);

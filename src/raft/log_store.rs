@@ -149,19 +149,14 @@ impl LogStore {
     pub fn open(directory: &Path) -> Result<(LogStore, LogWriter), LogFileError> {
         let path = directory.join("log.sqlite");
         let (file, recovered) = LogFile::open(&path, TAIL_ENTRIES_MAX)?;
-        let mut tail = Tail {
-            purged: recovered.purged,
-            vote: recovered.vote,
-            committed: recovered.committed,
-            ..Tail::default()
-        };
+        let mut tail =
+            Tail { purged: recovered.purged, vote: recovered.vote, committed: recovered.committed, ..Tail::default() };
         for entry in recovered.tail {
             tail.push(entry);
         }
         tail.durable_index = tail.last_log_id().map_or(0, |id| id.index);
         tail.shrink();
-        let shared =
-            Arc::new(Shared { path: path.clone(), tail: Mutex::new(tail), old_entries: Mutex::new(None) });
+        let shared = Arc::new(Shared { path: path.clone(), tail: Mutex::new(tail), old_entries: Mutex::new(None) });
         let (queue, inbox) = mpsc::channel(QUEUE_MAX);
         let writer = Writer { file, shared: shared.clone(), committed_noted: Instant::now() };
         let thread = std::thread::Builder::new()

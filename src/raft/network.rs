@@ -190,8 +190,7 @@ impl RaftNetworkV2<TypeConfig> for Client {
         _option: RPCOption,
     ) -> Result<SnapshotResponse<TypeConfig>, StreamingError<TypeConfig>> {
         let transfer = async {
-            let connection =
-                self.network.connect(self.target, Protocol::RaftSnapshot).await.map_err(unreachable)?;
+            let connection = self.network.connect(self.target, Protocol::RaftSnapshot).await.map_err(unreachable)?;
             let vote = super::transfer::send(connection, &vote, snapshot.snapshot).await.map_err(broken)?;
             Ok(SnapshotResponse::new(vote))
         };
@@ -235,4 +234,3 @@ pub(super) fn timed_out(within: Duration) -> RpcError {
     let message = format!("no answer within {} ms", within.as_millis());
     RPCError::Network(openraft::errors::NetworkError::new(&AnyError::error(message)))
 }
-

@@ -51,11 +51,7 @@ impl Raft {
         }
     }
 
-    async fn answer_appends(
-        &self,
-        queue: mpsc::Receiver<Append>,
-        mut writer: WriteHalf<MeshStream>,
-    ) -> io::Result<()> {
+    async fn answer_appends(&self, queue: mpsc::Receiver<Append>, mut writer: WriteHalf<MeshStream>) -> io::Result<()> {
         let requests =
             futures::stream::unfold(queue, |mut queue| async { queue.recv().await.map(|request| (request, queue)) });
         let answers = pin!(self.core.stream_append(requests));

@@ -93,7 +93,8 @@ pub(super) struct Touched {
 
 impl System {
     pub(super) fn open(path: &Path) -> Result<System, SystemError> {
-        let connection = open_connection(path).map_err(|source| SystemError::Sqlite { path: path.to_owned(), source })?;
+        let connection =
+            open_connection(path).map_err(|source| SystemError::Sqlite { path: path.to_owned(), source })?;
         let mut system = System {
             connection,
             path: path.to_owned(),
@@ -141,15 +142,16 @@ impl System {
             let last_log_id = codec::take_option(bytes, codec::take_log_id)?;
             Ok(SnapshotMeta { last_log_id, last_membership: codec::take_stored_membership(bytes.clone())? })
         })?;
-        self.namespaces = self.rows("SELECT name, incarnation, last_index FROM namespace", |row| {
-            Ok((
-                row.get::<_, String>(0)?,
-                Touched { incarnation: row.get::<_, i64>(1)? as u64, last_index: row.get::<_, i64>(2)? as u64 },
-            ))
-        })?
-        .into_iter()
-        .map(|(name, touched)| Ok((self.namespace_of(&name)?, touched)))
-        .collect::<Result<_, SystemError>>()?;
+        self.namespaces = self
+            .rows("SELECT name, incarnation, last_index FROM namespace", |row| {
+                Ok((
+                    row.get::<_, String>(0)?,
+                    Touched { incarnation: row.get::<_, i64>(1)? as u64, last_index: row.get::<_, i64>(2)? as u64 },
+                ))
+            })?
+            .into_iter()
+            .map(|(name, touched)| Ok((self.namespace_of(&name)?, touched)))
+            .collect::<Result<_, SystemError>>()?;
         self.view = Arc::new(self.read_view()?);
         Ok(())
     }
@@ -362,9 +364,8 @@ impl System {
 
     /// Moves the write-ahead log into the file and fsyncs it.
     pub(super) fn checkpoint(&self) -> Result<(), SystemError> {
-        let busy: i64 = self.sqlite(
-            self.connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get(0)),
-        )?;
+        let busy: i64 =
+            self.sqlite(self.connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get(0)))?;
         if busy != 0 {
             return Err(SystemError::Damaged {
                 path: self.path.clone(),
@@ -426,9 +427,7 @@ impl System {
         sql: &str,
         read: impl FnMut(&rusqlite::Row<'_>) -> rusqlite::Result<T>,
     ) -> Result<Vec<T>, SystemError> {
-        self.sqlite(
-            self.connection.prepare(sql).and_then(|mut statement| statement.query_map([], read)?.collect()),
-        )
+        self.sqlite(self.connection.prepare(sql).and_then(|mut statement| statement.query_map([], read)?.collect()))
     }
 
     fn namespace_of(&self, name: &str) -> Result<Namespace, SystemError> {

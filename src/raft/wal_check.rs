@@ -138,9 +138,9 @@ impl Scan {
 
     fn verdict(&self) -> Verdict {
         match self.first_broken {
-            Some(frame) if self.frames_after_that_commit => Verdict::Damaged {
-                offset: HEADER_BYTES as u64 + frame * (FRAME_HEADER_BYTES + self.page_bytes) as u64,
-            },
+            Some(frame) if self.frames_after_that_commit => {
+                Verdict::Damaged { offset: HEADER_BYTES as u64 + frame * (FRAME_HEADER_BYTES + self.page_bytes) as u64 }
+            }
             _ => Verdict::Sound,
         }
     }
