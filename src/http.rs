@@ -45,7 +45,7 @@ pub struct HttpLimits {
 impl Default for HttpLimits {
     fn default() -> HttpLimits {
         HttpLimits {
-            // Half of what a connection's two buffers may cost a small server: 2048 × 128 KiB = 256 MiB at worst.
+            // With two full buffers each they hold 256 MiB at worst.
             connections_max: 2048,
             // A slow-header attack holds a connection no longer than this; clients reconnect when they idled longer.
             header_timeout: Duration::from_secs(10),

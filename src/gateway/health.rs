@@ -4,6 +4,7 @@ use std::time::{Duration, Instant};
 
 use super::Backend;
 use crate::cluster::{Cluster, Level, RaftState, Read, RemoteCluster};
+use crate::cluster::{Cluster, ClusterError, Level, RaftState, Read};
 use crate::types::command::Atomicity;
 use crate::types::{Namespace, Statement, StatementResult};
 
@@ -98,6 +99,11 @@ async fn observe_node(cluster: &Cluster) -> Observation {
     let answer = tokio::time::timeout(DATABASE_WAIT, cluster.read(read, Instant::now() + DATABASE_WAIT)).await;
     let database = match answer {
         Err(_) => Err("timeout".to_owned()),
+        // Anyone may ask, so the names of files stay in the log.
+        Ok(Err(ClusterError::Storage(reason))) => {
+            tracing::error!(error = %reason, "health check failed in storage");
+            Err("storage error".to_owned())
+        }
         Ok(Err(error)) => Err(error.to_string()),
         Ok(Ok(answer)) => match answer.results.into_iter().next() {
             Some(StatementResult::Failed(failure)) => Err(failure.message),

@@ -36,3 +36,6 @@ pub use handle::{Follower, ProposeError, Raft, RaftOptions, RaftOwner, RaftStart
 pub use log_file::LogFileError;
 pub use system::{ApiKey, SystemError, SystemView};
 pub use type_config::{Peer, TypeConfig};
+
+#[cfg(test)]
+mod tests;

@@ -1,6 +1,7 @@
 //! `/db/execute`, and whatever else puts SQL through the log.
 
 use super::call::Call;
+use super::counters::Counter;
 use super::failure::{Effect, Failure};
 use super::json::Operation;
 use super::parameters::Flag;
@@ -14,6 +15,8 @@ use crate::types::{Command, Statement};
 /// Answers `/db/execute`.
 pub(super) async fn handle(call: &Call<'_>) -> Result<Reply, Failure> {
     let statements = call.statements_or_text()?;
+    call.face.counters.add(Counter::Executions, 1);
+    call.face.counters.add(Counter::ExecuteStatements, statements.len() as u64);
     if call.parameters.has(Flag::Queue) {
         return queue::handle(call, statements).await;
     }

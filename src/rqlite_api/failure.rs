@@ -77,9 +77,21 @@ pub(super) enum Effect {
 }
 
 impl Failure {
+    /// Whether nobody leads.
+    pub(super) fn is_no_leader(&self) -> bool {
+        matches!(self, Failure::Data(ClusterError::NoLeader, ..) | Failure::Control(ClusterError::NoLeader))
+    }
+
     /// The answer for the caller. What an operator has to know is logged here, once.
     pub(super) fn into_reply(self) -> Reply {
-        let message = self.to_string();
+        let message = match &self {
+            // What failed names files of this machine, which is nobody's business but the operator's.
+            Failure::Data(ClusterError::Storage(reason), ..) | Failure::Control(ClusterError::Storage(reason)) => {
+                tracing::error!(error = %reason, "request failed in storage");
+                "reading the database failed".to_owned()
+            }
+            other => other.to_string(),
+        };
         match self {
             Failure::Parameters(_) | Failure::Body(_) | Failure::BadRequest(_) => {
                 reply::error(StatusCode::BAD_REQUEST, &message)
@@ -180,6 +192,7 @@ mod tests {
                 r#"{"results":[],"error":"cannot reach the leader 12D3KooW9pNAk8aiBuGVQtWRdbkLmo5qVL3e2h5UxbN2Nz9ttwiw: refused"}"#,
             ),
             (ClusterError::Overloaded, 503, "node is overloaded, try again\n"),
+            (ClusterError::Storage("/var/lib/x failed".to_owned()), 500, "reading the database failed\n"),
         ] {
             let (found_status, found_body, outcome) = answer(error, Effect::Reads).await;
             assert_eq!((found_status, found_body.as_str(), outcome), (status, body, None));

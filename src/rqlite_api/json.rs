@@ -4,16 +4,16 @@
 //! Where rqlite loses data this does not: bytes are base64 (or integers) unless their column is declared as text *and*
 //! they are UTF-8, and text that is no time stays text.
 
-use std::time::Duration;
+mod value;
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD as BASE64;
+use std::time::Duration;
 
 use super::go_number::{NotFinite, write_float, write_integer, write_unsigned};
 use super::go_string::write_string;
-use super::{indent, timestamp};
+use super::indent;
 use crate::types::statement::{StatementError, StatementErrorKind, Written};
 use crate::types::{Rows, StatementResult, Value};
+use value::{column_kinds, write_value};
 
 /// Which endpoint answers; failures differ between them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -252,82 +252,6 @@ fn column_type(rows: &Rows, column: usize) -> &str {
             Some(Value::Blob(_)) => "blob",
         },
     }
-}
-
-/// What a declared type changes about the values in its column.
-#[derive(Clone, Copy)]
-enum ColumnKind {
-    Boolean,
-    Time,
-    Text,
-    Other,
-}
-
-const TEXT_TYPE_PREFIXES: [&str; 6] = ["varchar", "varying character", "nchar", "native character", "nvarchar", "clob"];
-
-fn column_kinds(rows: &Rows) -> Vec<ColumnKind> {
-    let kind = |declared: &str| match declared {
-        "" => ColumnKind::Other,
-        "boolean" => ColumnKind::Boolean,
-        "date" | "datetime" | "timestamp" => ColumnKind::Time,
-        "text" | "json" => ColumnKind::Text,
-        other if TEXT_TYPE_PREFIXES.iter().any(|prefix| other.starts_with(prefix)) => ColumnKind::Text,
-        _ => ColumnKind::Other,
-    };
-    (0..rows.columns.len()).map(|column| kind(rows.declared_types.get(column).map_or("", String::as_str))).collect()
-}
-
-fn write_value(out: &mut Vec<u8>, value: &Value, kind: ColumnKind, style: &Style) -> Result<(), NotFinite> {
-    match (value, kind) {
-        (Value::Null, _) => out.extend_from_slice(b"null"),
-        (Value::Integer(number), ColumnKind::Boolean) => {
-            out.extend_from_slice(if *number > 0 { b"true" } else { b"false" });
-        }
-        (Value::Integer(number), ColumnKind::Time) => {
-            if !quoted(out, |out| timestamp::write_unix(out, *number)) {
-                write_integer(out, *number);
-            }
-        }
-        (Value::Integer(number), _) => write_integer(out, *number),
-        (Value::Real(number), _) => write_float(out, *number)?,
-        (Value::Text(text), ColumnKind::Time) => {
-            if !quoted(out, |out| timestamp::write_text(out, text)) {
-                write_string(out, text);
-            }
-        }
-        (Value::Text(text), _) => write_string(out, text),
-        (Value::Blob(bytes), kind) => match (kind, std::str::from_utf8(bytes)) {
-            (ColumnKind::Text, Ok(text)) => write_string(out, text),
-            _ => write_bytes(out, bytes, style.blobs),
-        },
-    }
-    Ok(())
-}
-
-fn write_bytes(out: &mut Vec<u8>, bytes: &[u8], form: BlobForm) {
-    match form {
-        BlobForm::Integers => write_list(out, bytes.iter(), |out, byte| write_unsigned(out, u64::from(*byte))),
-        BlobForm::Base64 => {
-            let encoded_len = bytes.len().div_ceil(3) * 4;
-            out.push(b'"');
-            let start = out.len();
-            out.resize(start + encoded_len, 0);
-            BASE64.encode_slice(bytes, &mut out[start..]).expect("the slice has the encoded length");
-            out.push(b'"');
-        }
-    }
-}
-
-/// Writes between quotes; takes the quote back when there was nothing to write.
-fn quoted(out: &mut Vec<u8>, write: impl FnOnce(&mut Vec<u8>) -> bool) -> bool {
-    out.push(b'"');
-    let written = write(out);
-    if written {
-        out.push(b'"');
-    } else {
-        out.pop();
-    }
-    written
 }
 
 fn write_list<T>(out: &mut Vec<u8>, items: impl Iterator<Item = T>, mut write: impl FnMut(&mut Vec<u8>, T)) {

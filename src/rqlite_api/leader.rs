@@ -6,11 +6,10 @@ use hyper::{Method, StatusCode};
 use super::call::Call;
 use super::failure::Failure;
 use super::nodes;
+use super::parameters::Flag;
 use super::reply::{self, Reply};
 use crate::cluster::{Cluster, ClusterError, ServedBy, Suffrage};
 use crate::types::NodeId;
-
-use super::parameters::Flag;
 
 /// Answers `/leader`.
 pub(super) async fn handle(call: &Call<'_>) -> Result<Reply, Failure> {

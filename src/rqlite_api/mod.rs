@@ -3,7 +3,7 @@
 //! The wire is kept to the byte, because clients compare it: the order of keys, what is left out, Go's way of printing
 //! numbers, the texts of errors. Behind it is another machine: nothing is rewritten, nothing diverges, a transaction is
 //! one, bytes come back as they went in. Where rqlite answers something that is wrong or loses data, debros answers the
-//! truth; `docs/rqlite.md` lists every such place with its reason, and `tests/rqlite_goldens.rs` holds each of them to it.
+//! truth; `docs/rqlite.md` lists every such place with its reason, and `tests/rqlite/goldens.rs` holds each of them to it.
 //!
 //! What a request needs of the cluster it gets from [`Cluster`]; nothing here knows SQLite or Raft. A namespace comes
 //! from the caller's API key, so a client can only reach its own database.
@@ -42,10 +42,12 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Instant, SystemTime};
 
+use hyper::body::{Body as _, Incoming};
 use hyper::header::HeaderValue;
 use tokio::net::TcpListener;
+use tokio::sync::{Semaphore, SemaphorePermit};
 
-use crate::cluster::Cluster;
+use crate::cluster::{Cluster, ClusterError};
 use crate::http::{self, HttpLimits};
 use crate::tasks::Tasks;
 use counters::Counters;
@@ -73,10 +75,29 @@ struct Face {
     served_by: HeaderValue,
     bound: SocketAddr,
     queue: Queue,
+    bodies: Semaphore,
     counters: Counters,
     tasks: Tasks,
     started: Instant,
     started_at: SystemTime,
+}
+
+/// KiB of large bodies held at once: one load of the largest size and as much again of ordinary requests.
+const BODIES_KIB_MAX: usize = 512 * 1024;
+
+/// Bodies up to this size are not counted; connections times this is little.
+const SMALL_BODY_BYTES: u64 = 64 * 1024;
+
+impl Face {
+    /// Room for a body until its request is answered; one whose length is not declared counts as the largest.
+    fn space_for(&self, body: &Incoming, bytes_max: usize) -> Result<Option<SemaphorePermit<'_>>, ClusterError> {
+        let bytes = body.size_hint().upper().unwrap_or(u64::MAX).min(bytes_max as u64);
+        if bytes <= SMALL_BODY_BYTES {
+            return Ok(None);
+        }
+        let kib = u32::try_from(bytes.div_ceil(1024)).unwrap_or(u32::MAX);
+        self.bodies.try_acquire_many(kib).map(Some).map_err(|_| ClusterError::Overloaded)
+    }
 }
 
 /// Serves rqlite's clients until the owner of `tasks` stops; then queued writes are flushed, running requests end, and
@@ -104,6 +125,7 @@ pub async fn serve(
         served_by,
         bound,
         queue,
+        bodies: Semaphore::new(BODIES_KIB_MAX),
         counters: Counters::default(),
         tasks: tasks.clone(),
         started: Instant::now(),

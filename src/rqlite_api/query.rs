@@ -1,6 +1,7 @@
 //! `/db/query`, and whatever else reads.
 
 use super::call::{Call, after};
+use super::counters::Counter;
 use super::failure::{Effect, Failure};
 use super::json::Operation;
 use super::parameters::Flag;
@@ -17,6 +18,8 @@ pub(super) async fn handle(call: &Call<'_>) -> Result<Reply, Failure> {
         (true, None) => Vec::new(),
         (false, _) => call.statements_or_text()?,
     };
+    call.face.counters.add(Counter::Queries, 1);
+    call.face.counters.add(Counter::QueryStatements, statements.len() as u64);
     let style = call.style(Operation::Query);
     if statements.iter().any(|statement| pragma::is_disallowed(&statement.sql)) {
         return Err(Failure::RefusedInside(pragma::DISALLOWED, style));

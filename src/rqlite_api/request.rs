@@ -1,6 +1,7 @@
 //! `/db/request`: reads and writes in one list. Only reads need no log entry.
 
 use super::call::Call;
+use super::counters::Counter;
 use super::execute;
 use super::failure::{Effect, Failure};
 use super::json::Operation;
@@ -15,6 +16,8 @@ use crate::types::statement::StatementErrorKind;
 /// Answers `/db/request`.
 pub(super) async fn handle(call: &Call<'_>) -> Result<Reply, Failure> {
     let statements = call.statements()?;
+    call.face.counters.add(Counter::Requests, 1);
+    call.face.counters.add(Counter::RequestStatements, statements.len() as u64);
     let style = call.style(Operation::Request);
     if statements.iter().any(|statement| pragma::is_disallowed(&statement.sql)) {
         return Err(Failure::RefusedInside(pragma::DISALLOWED, style));

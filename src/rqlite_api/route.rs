@@ -129,11 +129,13 @@ pub(super) async fn answer(face: &Face, peer: SocketAddr, request: Request<Incom
     let mut answer = if request.method() == Method::OPTIONS {
         reply::empty(StatusCode::OK)
     } else {
-        dispatch(face, peer, request).await.unwrap_or_else(Failure::into_reply)
+        dispatch(face, peer, request).await.unwrap_or_else(|failure| {
+            if failure.is_no_leader() {
+                face.counters.add(Counter::LeaderNotFound, 1);
+            }
+            failure.into_reply()
+        })
     };
-    if answer.status() == StatusCode::SERVICE_UNAVAILABLE {
-        face.counters.add(Counter::LeaderNotFound, 1);
-    }
     let credentials = match face.anonymous {
         AnonymousAccess::Loopback => Credentials::Optional,
         AnonymousAccess::Never => Credentials::Required,
@@ -161,6 +163,7 @@ async fn dispatch(face: &Face, peer: SocketAddr, request: Request<Incoming>) -> 
     if audience == Audience::Operator && !caller.is_operator() {
         return Err(Failure::Denied(Denied::Unauthorized));
     }
+    let _space;
     let body = if head.method == Method::GET {
         Bytes::new()
     } else {
@@ -169,6 +172,7 @@ async fn dispatch(face: &Face, peer: SocketAddr, request: Request<Incoming>) -> 
             return Err(Failure::Text(StatusCode::UNSUPPORTED_MEDIA_TYPE, text));
         }
         let (bytes_max, timeout) = endpoint.body_limits();
+        _space = face.space_for(&body, bytes_max)?;
         read_body(body, bytes_max, timeout).await?
     };
     let call = Call {

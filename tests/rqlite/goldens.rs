@@ -7,14 +7,12 @@
 //! The recording was thinned; [`INTERLUDES`] does what the missing requests did, and undoes what deviates, so that later
 //! answers can be compared.
 
-mod support;
-
 use std::collections::BTreeMap;
-use std::io::{Read as _, Write as _};
-use std::net::TcpStream;
-use std::time::Duration;
 
 use serde::Deserialize;
+
+use crate::exchange::{Answer, exchange};
+use crate::support;
 
 /// A recorded exchange.
 #[derive(Deserialize)]
@@ -27,13 +25,6 @@ struct Recorded {
     status: u16,
     headers: BTreeMap<String, String>,
     body: String,
-}
-
-/// An answer of the node.
-struct Answer {
-    status: u16,
-    headers: BTreeMap<String, String>,
-    body: Vec<u8>,
 }
 
 /// What is answered instead of the recorded body.
@@ -115,10 +106,20 @@ const DEVIATIONS: &[(&str, Instead, &str)] = &[
         Instead::Body(r#"{"results":[{"last_insert_id":16,"rows_affected":1}]}"#),
         "a write that failed leaves the counters alone; rqlite shows how far it came",
     ),
-    ("begin", Instead::ErrorWith("BEGIN"), "an open transaction would hide every later write"),
-    ("commit", Instead::ErrorWith("COMMIT"), "there is never an open transaction"),
-    ("rollback_no_tx", Instead::ErrorWith("ROLLBACK"), "there is never an open transaction"),
+    (
+        "begin",
+        Instead::ErrorWith("transaction control is not allowed"),
+        "an open transaction would hide every later write",
+    ),
+    ("commit", Instead::ErrorWith("transaction control is not allowed"), "there is never an open transaction"),
+    ("rollback_no_tx", Instead::ErrorWith("transaction control is not allowed"), "there is never an open transaction"),
     ("attach", Instead::ErrorWith("ATTACH"), "other files are outside of the namespace and of the log"),
+    (
+        "pragma_fk_set",
+        Instead::ErrorWith("not allowed"),
+        "a setting of one connection would hold for whoever gets that connection next",
+    ),
+    ("pragma_jm", Instead::ErrorWith("attempt to change"), "SQLite counts this PRAGMA among writes in every form"),
     ("sqlrw", Instead::NotRewritten, "nothing is rewritten: the log fixes clock and chance"),
     ("sql_get", Instead::NotRewritten, "nothing is rewritten: the log fixes clock and chance"),
     ("backup_delete", Instead::Begins(b"SQLite format 3\0"), "the recording kept only the size"),
@@ -206,7 +207,7 @@ const INTERLUDES: &[(&str, &[&str])] = &[
 #[test]
 fn every_recorded_answer_is_ours_or_a_deviation_with_a_reason() {
     let (_node, port) = support::start_single_node();
-    let recording = include_str!("data/rqlite_goldens.jsonl");
+    let recording = include_str!("../data/rqlite_goldens.jsonl");
     let node_id = node_id(port);
     let mut wrong = Vec::new();
     for line in recording.lines() {
@@ -238,7 +239,7 @@ fn every_recorded_answer_is_ours_or_a_deviation_with_a_reason() {
 
 #[test]
 fn every_deviation_names_a_recorded_exchange() {
-    let recording = include_str!("data/rqlite_goldens.jsonl");
+    let recording = include_str!("../data/rqlite_goldens.jsonl");
     for (name, ..) in DEVIATIONS {
         assert!(recording.contains(&format!("\"name\": \"{name}\"")), "{name} was not recorded");
     }
@@ -275,7 +276,7 @@ fn compare(recorded: &Recorded, answer: &Answer, port: u16) -> Result<(), String
             return check(error.contains(text) && ours != theirs, "there is no such error");
         }
         Instead::Paths(paths) => {
-            let json: serde_json::Value = serde_json::from_str(&ours).map_err(|e| e.to_string())?;
+            let json: serde_json::Value = serde_json::from_slice(&answer.body).map_err(|e| e.to_string())?;
             let missing: Vec<_> = paths.iter().filter(|path| at(&json, path).is_none()).collect();
             return check(missing.is_empty(), &format!("missing: {missing:?}"));
         }
@@ -328,44 +329,4 @@ fn node_id(port: u16) -> String {
     let answer = exchange(port, "GET", "/status?key=store", &BTreeMap::new(), None);
     let json: serde_json::Value = serde_json::from_slice(&answer.body).expect("a status");
     json["node_id"].as_str().expect("a node id").to_owned()
-}
-
-/// One request over its own connection.
-fn exchange(port: u16, method: &str, path: &str, headers: &BTreeMap<String, String>, body: Option<&str>) -> Answer {
-    let mut stream = TcpStream::connect(("127.0.0.1", port)).expect("the node listens");
-    stream.set_read_timeout(Some(Duration::from_secs(60))).expect("a timeout");
-    let mut request = format!("{method} {path} HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nConnection: close\r\n");
-    for (name, value) in headers {
-        request.push_str(&format!("{name}: {value}\r\n"));
-    }
-    let body = body.unwrap_or_default();
-    request.push_str(&format!("Content-Length: {}\r\n\r\n{body}", body.len()));
-    stream.write_all(request.as_bytes()).expect("sent");
-    let mut bytes = Vec::new();
-    stream.read_to_end(&mut bytes).expect("answered");
-    let end = bytes.windows(4).position(|window| window == b"\r\n\r\n").expect("a head");
-    let head = String::from_utf8(bytes[..end].to_vec()).expect("text");
-    let mut lines = head.lines();
-    let status = lines.next().and_then(|line| line.split(' ').nth(1)).and_then(|code| code.parse().ok());
-    let headers: BTreeMap<String, String> = lines
-        .filter_map(|line| line.split_once(": "))
-        .map(|(name, value)| (name.to_ascii_lowercase(), value.to_owned()))
-        .collect();
-    let rest = &bytes[end + 4..];
-    let chunked = headers.get("transfer-encoding").is_some_and(|encoding| encoding == "chunked");
-    let body = if chunked { unchunked(rest) } else { rest.to_vec() };
-    Answer { status: status.expect("a status"), headers, body }
-}
-
-fn unchunked(mut rest: &[u8]) -> Vec<u8> {
-    let mut body = Vec::new();
-    loop {
-        let line_end = rest.windows(2).position(|window| window == b"\r\n").expect("a chunk size");
-        let size = usize::from_str_radix(std::str::from_utf8(&rest[..line_end]).expect("text"), 16).expect("a size");
-        if size == 0 {
-            return body;
-        }
-        body.extend_from_slice(&rest[line_end + 2..line_end + 2 + size]);
-        rest = &rest[line_end + 4 + size..];
-    }
 }

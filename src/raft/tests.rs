@@ -1,0 +1,159 @@
+//! Log and state machine together: openraft's own suite, and what it does not try: closing and opening again.
+
+use std::path::Path;
+
+use bytes::Bytes;
+use openraft::entry::RaftEntry;
+use openraft::storage::{IOFlushed, RaftLogStorage, RaftStateMachine};
+use openraft::testing::log::{StoreBuilder, Suite};
+use openraft::vote::RaftLeaderId;
+use openraft::{EntryPayload, RaftLogReader, StorageError};
+
+use super::apply::{ApplyJoin, ApplyThread, Directories, StateView};
+use super::log_store::{LogStore, LogWriter};
+use super::state_machine::StateMachine;
+use super::type_config::{Entry, LeaderId, LogData, LogId, TypeConfig, Vote};
+use crate::types::command::Execute;
+use crate::types::{Command, Envelope, Namespace, NodeId, Stamp, Statement};
+
+struct Builder;
+
+/// Keeps a store's directory while it is used.
+type Guard = tempfile::TempDir;
+
+impl StoreBuilder<TypeConfig, LogStore, StateMachine, Guard> for Builder {
+    async fn build(&self) -> Result<(Guard, LogStore, StateMachine), StorageError<TypeConfig>> {
+        let dir = tempfile::tempdir().expect("temp dir");
+        let store = Store::open(dir.path());
+        Ok((dir, store.log, store.machine))
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn openrafts_storage_suite_passes() {
+    Suite::test_all(Builder).await.expect("every case passes");
+}
+
+struct Store {
+    log: LogStore,
+    machine: StateMachine,
+    view: StateView,
+    joins: (LogWriter, ApplyJoin),
+}
+
+impl Store {
+    fn open(data_dir: &Path) -> Store {
+        let raft = data_dir.join("raft");
+        std::fs::create_dir_all(&raft).expect("makes the directory");
+        let (log, log_writer) = LogStore::open(&raft).expect("the log opens");
+        let directories = Directories::below(data_dir);
+        let (apply, apply_join, view) = ApplyThread::start(directories.clone(), &log).expect("the state opens");
+        Store { log, machine: StateMachine::new(apply, directories), view, joins: (log_writer, apply_join) }
+    }
+
+    fn close(self) {
+        let Store { log, machine, view, joins: (log_writer, apply_join) } = self;
+        drop((log, machine, view));
+        apply_join.join();
+        log_writer.join();
+    }
+
+    async fn append(&mut self, entries: Vec<Entry>) {
+        let (done, flushed) = tokio::sync::oneshot::channel();
+        self.log.append(entries, IOFlushed::signal(done)).await.expect("appends");
+        flushed.await.expect("answers").expect("is durable");
+    }
+
+    async fn apply(&mut self, entries: Vec<Entry>) {
+        let entries = entries.into_iter().map(|entry| Ok((entry, None)));
+        self.machine.apply(futures::stream::iter(entries)).await.expect("applies");
+    }
+
+    fn rows(&self) -> u64 {
+        let readers = self.view.readers.get(&Namespace::default_namespace()).expect("opens");
+        let count = readers.query(&[Statement::new("SELECT * FROM t")], &Default::default()).expect("reads");
+        match &count[0] {
+            crate::types::StatementResult::Rows(rows) => rows.values.len() as u64,
+            other => panic!("{other:?}"),
+        }
+    }
+}
+
+fn log_id(index: u64) -> LogId {
+    LogId { leader_id: LeaderId::new(1, NodeId::from(1)), index }
+}
+
+fn entry(index: u64, command: Command) -> Entry {
+    let envelope = Envelope { stamp: Stamp { unix_ms: 1_700_000_000_000, seed: index }, command };
+    Entry::new(log_id(index), EntryPayload::Normal(LogData(Bytes::from(envelope.encode()))))
+}
+
+/// Entry 1 makes the namespace, 2 the table, the others insert a row each.
+fn entries(from: u64, to: u64) -> Vec<Entry> {
+    let sql = |text: &str| Command::Execute(Execute::new(Namespace::default_namespace(), vec![Statement::new(text)]));
+    (from..=to)
+        .map(|index| match index {
+            1 => entry(1, Command::CreateNamespace { namespace: Namespace::default_namespace() }),
+            2 => entry(2, sql("CREATE TABLE t (id INTEGER PRIMARY KEY)")),
+            _ => entry(index, sql("INSERT INTO t DEFAULT VALUES")),
+        })
+        .collect()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn log_and_state_are_found_again_after_closing() {
+    let dir = tempfile::tempdir().expect("temp dir");
+    let mut store = Store::open(dir.path());
+    store.log.save_vote(&Vote::new_committed(1, NodeId::from(1))).await.expect("saves");
+    store.append(entries(1, 50)).await;
+    store.apply(entries(1, 40)).await;
+    store.close();
+
+    let mut store = Store::open(dir.path());
+    assert_eq!(store.log.read_vote().await.expect("reads"), Some(Vote::new_committed(1, NodeId::from(1))));
+    assert_eq!(store.log.get_log_state().await.expect("reads").last_log_id, Some(log_id(50)));
+    assert_eq!(store.log.try_get_log_entries(1..51).await.expect("reads"), entries(1, 50));
+    assert_eq!(store.machine.applied_state().await.expect("reads").0, Some(log_id(40)));
+    store.apply(entries(41, 50)).await;
+    assert_eq!(store.rows(), 48);
+    store.close();
+}
+
+/// What a power cut leaves: a namespace's file without its write-ahead log, beside a `_system` that knows better.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_database_that_lost_its_tail_is_replayed_without_doubles() {
+    let dir = tempfile::tempdir().expect("temp dir");
+    let mut store = Store::open(dir.path());
+    store.append(entries(1, 100)).await;
+    store.apply(entries(1, 30)).await;
+    store.close();
+    let database = dir.path().join("db/default.sqlite");
+    let older = std::fs::read(&database).expect("reads");
+
+    let mut store = Store::open(dir.path());
+    store.apply(entries(31, 100)).await;
+    assert_eq!(store.rows(), 98);
+    store.close();
+    std::fs::write(&database, older).expect("writes");
+
+    let mut store = Store::open(dir.path());
+    assert_eq!(store.machine.applied_state().await.expect("reads").0, Some(log_id(30)));
+    store.apply(entries(31, 100)).await;
+    assert_eq!(store.rows(), 98, "entries were lost or applied twice");
+    store.close();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn entries_older_than_the_purge_point_are_gone_and_the_others_are_not() {
+    let dir = tempfile::tempdir().expect("temp dir");
+    let mut store = Store::open(dir.path());
+    store.append(entries(1, 100)).await;
+    store.log.purge(log_id(60)).await.expect("purges");
+    store.append(entries(101, 110)).await;
+    store.close();
+    let mut store = Store::open(dir.path());
+    let state = store.log.get_log_state().await.expect("reads");
+    assert_eq!((state.last_purged_log_id, state.last_log_id), (Some(log_id(60)), Some(log_id(110))));
+    assert_eq!(store.log.try_get_log_entries(0..200).await.expect("reads"), entries(61, 110));
+    store.close();
+}

@@ -1,0 +1,7 @@
+//! The rqlite listener of a running node.
+
+mod access;
+mod exchange;
+mod goldens;
+#[path = "../support/mod.rs"]
+mod support;
