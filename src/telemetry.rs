@@ -77,7 +77,7 @@ pub enum TelemetryError {
 /// # Errors
 /// [`TelemetryError`]; nothing is changed then.
 pub fn init(telemetry: Telemetry<'_>) -> Result<(), TelemetryError> {
-    let filter = EnvFilter::try_new(telemetry.filter)
+    let filter = EnvFilter::try_new(directives(telemetry.filter))
         .map_err(|error| TelemetryError::Filter { filter: telemetry.filter.to_owned(), reason: error.to_string() })?;
     let coloured = telemetry.colour == Colour::Auto && telemetry.output_file.is_none() && io::stderr().is_terminal();
     let writer = match telemetry.output_file {
@@ -90,6 +90,15 @@ pub fn init(telemetry: Telemetry<'_>) -> Result<(), TelemetryError> {
         LogFormat::Json => builder.json().flatten_event(true).with_current_span(true).with_span_list(false).try_init(),
     };
     set.map_err(|_| TelemetryError::AlreadySet)
+}
+
+/// A bare level is about debros; the libraries below it then speak only of errors. Whoever wants more of them says so
+/// with directives (`info,openraft=debug`).
+fn directives(filter: &str) -> String {
+    match filter.parse::<tracing::Level>() {
+        Ok(level) => format!("error,debros={level}"),
+        Err(_) => filter.to_owned(),
+    }
 }
 
 /// Makes every panic a logged abort.

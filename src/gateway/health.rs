@@ -3,8 +3,7 @@
 use std::time::{Duration, Instant};
 
 use super::Backend;
-use crate::cluster::{Cluster, Level, RaftState, Read, RemoteCluster};
-use crate::cluster::{Cluster, ClusterError, Level, RaftState, Read};
+use crate::cluster::{Cluster, ClusterError, Level, RaftState, Read, RemoteCluster};
 use crate::types::command::Atomicity;
 use crate::types::{Namespace, Statement, StatementResult};
 

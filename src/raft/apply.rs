@@ -311,7 +311,7 @@ impl Owner {
 
     /// Whether `_system` has not seen the entry yet; it has when only another file's lost tail is being replayed.
     fn is_new(&self, id: LogId) -> bool {
-        id.index > self.system.applied_index()
+        self.system.applied().is_none_or(|applied| id.index > applied.index)
     }
 
     /// A command that is not SQL of one namespace.

@@ -7,6 +7,7 @@ use openraft::entry::RaftEntry;
 use openraft::storage::{IOFlushed, RaftLogStorage, RaftStateMachine};
 use openraft::testing::log::{StoreBuilder, Suite};
 use openraft::vote::RaftLeaderId;
+use openraft::type_config::TypeConfigExt;
 use openraft::{EntryPayload, RaftLogReader, StorageError};
 
 use super::apply::{ApplyJoin, ApplyThread, Directories, StateView};
@@ -59,7 +60,7 @@ impl Store {
     }
 
     async fn append(&mut self, entries: Vec<Entry>) {
-        let (done, flushed) = tokio::sync::oneshot::channel();
+        let (done, flushed) = TypeConfig::oneshot();
         self.log.append(entries, IOFlushed::signal(done)).await.expect("appends");
         flushed.await.expect("answers").expect("is durable");
     }
