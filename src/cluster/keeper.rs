@@ -40,7 +40,6 @@ pub struct KeeperOptions {
 pub async fn keep(cluster: Cluster, options: KeeperOptions) {
     let mut changes = cluster.inner.mesh.on_connection_changes();
     let mut snapshot_taken = Instant::now();
-    let mut leader = None;
     let mut round = tokio::time::interval(ROUND);
     loop {
         tokio::select! {
@@ -50,13 +49,6 @@ pub async fn keep(cluster: Cluster, options: KeeperOptions) {
                     cluster.raft().reset_backoff(node).await;
                 }
                 continue;
-            }
-        }
-        if cluster.raft().leader() != leader {
-            leader = cluster.raft().leader();
-            match leader {
-                Some(node) => tracing::info!(%node, here = cluster.is_leader(), "leader"),
-                None => tracing::warn!("no leader"),
             }
         }
         sync_mesh(&cluster);

@@ -1,11 +1,12 @@
-//! Finding the leader, and asking it once.
+//! Finding the leader, asking it once, and noticing when another one leads.
 
 use std::time::{Duration, Instant};
 
 use super::Cluster;
 use super::error::ClusterError;
 use super::peer_api::{PeerError, PeerRequest, PeerResponse};
-use super::peers::CallError;
+use super::peers::{CallError, Peers};
+use crate::raft::Raft;
 use crate::types::NodeId;
 
 /// How long a request waits for a leader when there is none. An election takes about a second; a cluster that has none
@@ -61,9 +62,8 @@ impl Cluster {
             return Ok(here(leader));
         }
         let wait = search.give_up.saturating_duration_since(Instant::now());
-        let found = tokio::time::timeout(wait, self.raft().wait_for(|metrics| metrics.current_leader.is_some())).await;
-        match found {
-            Ok(Some(metrics)) => metrics.current_leader.map(here).ok_or(ClusterError::NoLeader),
+        match tokio::time::timeout(wait, self.raft().wait_for_leader(|leader| leader.is_some())).await {
+            Ok(Some(leader)) => leader.map(here).ok_or(ClusterError::NoLeader),
             Ok(None) => Err(ClusterError::Stopping),
             Err(_) => Err(ClusterError::NoLeader),
         }
@@ -82,6 +82,25 @@ impl Cluster {
             Ok(Err(PeerError::Failed(error))) => Err(error),
             Err(CallError::Lost) => Err(ClusterError::LeadershipLost),
             Err(CallError::TimedOut) => Err(ClusterError::Timeout),
+        }
+    }
+}
+
+/// Follows who leads. What was asked of an earlier leader may never be answered (a machine that lost its power closes
+/// no connection), so its callers are told at once rather than at their deadline.
+pub(super) async fn follow(raft: Raft, peers: Peers) {
+    let mut known = None;
+    while let Some(leader) = raft.wait_for_leader(|leader| leader != known).await {
+        match leader {
+            Some(node) => tracing::info!(%node, here = node == raft.node_id(), "leader"),
+            None => tracing::warn!("no leader"),
+        }
+        if let (Some(former), Some(_)) = (known, leader) {
+            peers.forget(former);
+        }
+        known = leader.or(known);
+        if leader.is_none() && raft.wait_for_leader(|leader| leader.is_some()).await.is_none() {
+            return;
         }
     }
 }

@@ -132,7 +132,7 @@ impl Cluster {
             return Ok(());
         }
         self.raft().transfer_leader(to).await?;
-        let taken = self.raft().wait_for(|metrics| metrics.current_leader == Some(to));
+        let taken = self.raft().wait_for_leader(|leader| leader == Some(to));
         match tokio::time::timeout(TRANSFER_WAIT, taken).await {
             Ok(_) => Ok(()),
             Err(_) => Err(ClusterError::Membership(format!("{to} did not take over within {TRANSFER_WAIT:?}"))),

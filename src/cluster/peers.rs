@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 
 use tokio::io::{AsyncWriteExt, ReadHalf, WriteHalf};
 use tokio::sync::{mpsc, oneshot};
+use tokio_util::sync::CancellationToken;
 
 use super::peer_api::{PeerAnswer, PeerRequest, put_message, take_message};
 use crate::mesh::{Mesh, MeshStream, Protocol};
@@ -50,7 +51,12 @@ struct Call {
 pub(super) struct Peers {
     mesh: Mesh,
     tasks: Tasks,
-    queues: Arc<Mutex<HashMap<NodeId, mpsc::Sender<Call>>>>,
+    queues: Arc<Mutex<HashMap<NodeId, Queue>>>,
+}
+
+struct Queue {
+    calls: mpsc::Sender<Call>,
+    given_up: CancellationToken,
 }
 
 impl Peers {
@@ -83,22 +89,35 @@ impl Peers {
 
     fn queue(&self, peer: NodeId) -> mpsc::Sender<Call> {
         let mut queues = self.queues.lock().expect("nothing panics while it holds the queues");
-        if let Some(queue) = queues.get(&peer).filter(|queue| !queue.is_closed()) {
-            return queue.clone();
+        if let Some(queue) = queues.get(&peer).filter(|queue| !queue.calls.is_closed()) {
+            return queue.calls.clone();
         }
-        let (queue, calls) = mpsc::channel(QUEUE_MAX);
-        queues.insert(peer, queue.clone());
+        let (calls, waiting) = mpsc::channel(QUEUE_MAX);
+        let given_up = CancellationToken::new();
+        queues.insert(peer, Queue { calls: calls.clone(), given_up: given_up.clone() });
         let mesh = self.mesh.clone();
         self.tasks.spawn_until_cancelled(async move {
-            if let Err(error) = run(mesh, peer, calls).await {
+            if let Err(error) = run(mesh, peer, waiting, given_up).await {
                 tracing::debug!(%peer, %error, "stream to peer ended");
             }
         });
-        queue
+        calls
+    }
+
+    /// Ends the stream to a peer: its callers hear at once that their requests are lost.
+    pub(super) fn forget(&self, peer: NodeId) {
+        if let Some(queue) = self.queues.lock().expect("nothing panics while it holds the queues").remove(&peer) {
+            queue.given_up.cancel();
+        }
     }
 }
 
-async fn run(mesh: Mesh, peer: NodeId, mut calls: mpsc::Receiver<Call>) -> io::Result<()> {
+async fn run(
+    mesh: Mesh,
+    peer: NodeId,
+    mut calls: mpsc::Receiver<Call>,
+    given_up: CancellationToken,
+) -> io::Result<()> {
     let stream = match mesh.open(peer, Protocol::Rpc, OPEN_TIMEOUT).await {
         Ok(stream) => stream,
         Err(error) => {
@@ -111,6 +130,7 @@ async fn run(mesh: Mesh, peer: NodeId, mut calls: mpsc::Receiver<Call>) -> io::R
     let outcome = tokio::select! {
         written = write_calls(writer, &mut calls, &pending) => written,
         read = read_answers(reader, &pending) => read,
+        () = given_up.cancelled() => Ok(()),
     };
     refuse_all(&mut calls).await;
     // Dropping the senders tells the callers that their requests are lost.

@@ -299,7 +299,7 @@ impl Raft {
 
     /// Who leads, as far as this node knows.
     pub fn leader(&self) -> Option<NodeId> {
-        self.core.metrics().borrow_watched().current_leader
+        self.core.server_metrics().borrow_watched().current_leader
     }
 
     /// Whether this node leads, as far as it knows.
@@ -310,6 +310,21 @@ impl Raft {
     /// openraft's view of the group, now.
     pub(crate) fn metrics(&self) -> Metrics {
         self.core.metrics().borrow_watched().clone()
+    }
+
+    /// Waits until who leads, as far as this node knows, fulfils a condition; `None` when the group ends first.
+    ///
+    /// Cancel safe.
+    pub async fn wait_for_leader(&self, condition: impl Fn(Option<NodeId>) -> bool) -> Option<Option<NodeId>> {
+        // This channel changes with the server's state only, not with every entry.
+        let mut metrics = self.core.server_metrics();
+        loop {
+            let leader = metrics.borrow_and_update().current_leader;
+            if condition(leader) {
+                return Some(leader);
+            }
+            metrics.changed().await.ok()?;
+        }
     }
 
     /// Waits until openraft's view of the group fulfils a condition; `None` when the group ends first.
