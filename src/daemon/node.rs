@@ -26,6 +26,15 @@ const PART_STOP_MAX: Duration = Duration::from_secs(5);
 /// How long a fresh cluster's first entry may take.
 const FIRST_WRITE_MAX: Duration = Duration::from_secs(30);
 
+/// What a stopping leader does about its office.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Leadership {
+    /// Another voter takes over at once.
+    HandOver,
+    /// Nobody needs it: the whole cluster stops.
+    LetGo,
+}
+
 /// A running node.
 pub(super) struct Node {
     pub(super) addresses: Addresses,
@@ -99,10 +108,11 @@ impl Node {
     }
 
     /// Stops serving, hands leadership over, closes everything. `false` when a part did not end in time.
-    pub(super) async fn stop(self) -> bool {
+    pub(super) async fn stop(self, leadership: Leadership) -> bool {
         self.directory.remove_addresses();
         let mut clean = named("requests in flight", self.front.stop(self.grace).await);
-        if self.cluster.is_leader() && self.raft.most_up_to_date_follower().is_some() {
+        let hand_over = leadership == Leadership::HandOver && self.cluster.is_leader();
+        if hand_over && self.raft.most_up_to_date_follower().is_some() {
             let handed_over = self.cluster.transfer_leader(None, Instant::now() + PART_STOP_MAX).await;
             if let Err(error) = handed_over {
                 tracing::warn!(%error, "leadership was not handed over; the others elect a leader by themselves");

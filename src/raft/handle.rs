@@ -453,7 +453,12 @@ impl Raft {
     /// # Errors
     /// [`ProposeError`].
     pub async fn remove(&self, node: NodeId) -> Result<(), ProposeError> {
-        if self.metrics().membership_config.voter_ids().any(|voter| voter == node) {
+        let voters: Vec<NodeId> = self.metrics().membership_config.voter_ids().collect();
+        if voters == [node] {
+            let reason = "the only voter cannot be removed: the data would be gone with it".to_owned();
+            return Err(ProposeError::Membership(reason));
+        }
+        if voters.contains(&node) {
             self.change(ChangeMembers::RemoveVoters([node].into())).await?;
         }
         if self.metrics().membership_config.membership().get_node(&node).is_some() {
