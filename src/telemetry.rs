@@ -93,10 +93,10 @@ pub fn init(telemetry: Telemetry<'_>) -> Result<(), TelemetryError> {
 }
 
 /// A bare level is about debros; the libraries below it then speak only of errors. Whoever wants more of them says so
-/// with directives (`info,openraft=debug`).
+/// with directives (`info,openraft=debug`). What openraft's face tells its caller it also logs as an error: once is enough.
 fn directives(filter: &str) -> String {
     match filter.parse::<tracing::Level>() {
-        Ok(level) => format!("error,debros={level}"),
+        Ok(level) => format!("error,openraft::raft::api=off,debros={level}"),
         Err(_) => filter.to_owned(),
     }
 }

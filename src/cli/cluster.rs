@@ -9,7 +9,7 @@ use super::admin::{self, TIMEOUT_DEFAULT, positive_duration};
 use super::output::{self, Format, or_dash};
 use super::session::Assent;
 use super::{CliError, Session};
-use crate::config::{format_duration, format_size};
+use crate::config::format_duration;
 use crate::types::admin::{Done, Invitation, NodeReport, Nodes, Request, Status, Verification};
 use crate::types::role::InviteRole;
 use crate::types::{Exit, NodeId};
@@ -75,7 +75,7 @@ struct NodesCommand {
 #[argh(
     subcommand,
     name = "invite",
-    example = "debros cluster invite\ndebros cluster invite --role gateway --ttl 10m\ndebros node --join \"$(debros cluster invite)\""
+    example = "debros cluster invite\ndebros cluster invite --role gateway --ttl 10m\ndebros node --data-dir ./n2 --join \"$(debros cluster invite --data-dir ./n1)\""
 )]
 struct Invite {
     /// what may join: node or gateway [default: node]
@@ -203,7 +203,7 @@ fn status_fields(status: &Status) -> Vec<(&'static str, String)> {
             ("applied", raft.applied_index.to_string()),
             ("last in log", raft.last_log_index.to_string()),
             ("snapshot", raft.snapshot_index.to_string()),
-            ("log size", format_size(raft.log_bytes)),
+            ("log size", format!("{} bytes", raft.log_bytes)),
             ("members", format!("{} voting, {} following", raft.voters, raft.learners)),
         ]);
     }

@@ -9,7 +9,6 @@ use super::admin::{self, TIMEOUT_DEFAULT, positive_duration};
 use super::output::{self, Format};
 use super::session::Assent;
 use super::{CliError, Session};
-use crate::config::format_size;
 use crate::types::admin::{Done, Namespaces, Request};
 use crate::types::{Exit, Namespace};
 
@@ -107,8 +106,8 @@ impl List {
             Format::Table => {
                 let rows = answer.namespaces.iter();
                 let rows: Vec<Vec<String>> =
-                    rows.map(|report| vec![report.name.to_string(), format_size(report.database_bytes)]).collect();
-                output::table(session.out, &["NAMESPACE", "SIZE"], &rows)?;
+                    rows.map(|report| vec![report.name.to_string(), report.database_bytes.to_string()]).collect();
+                output::table(session.out, &["NAMESPACE", "BYTES"], &rows)?;
             }
         }
         Ok(())

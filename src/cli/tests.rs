@@ -106,7 +106,7 @@ fn examples_in_the_help_are_command_lines_that_parse() {
         for example in examples.map(str::trim).take_while(|line| !line.ends_with(':')) {
             let Some(args) = example.strip_prefix("debros ") else { continue };
             let args = args.split(" < ").next().unwrap_or(args).replace("12D3KooW...", &id);
-            let args = args.replace("\"$(debros cluster invite)\"", "TOKEN");
+            let args = args.replace("\"$(debros cluster invite --data-dir ./n1)\"", "TOKEN");
             let args: Vec<String> = args.split_whitespace().map(str::to_owned).collect();
             if args[0] == "help" {
                 continue;

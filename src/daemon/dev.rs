@@ -3,7 +3,8 @@
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use super::node::Node;
+use super::directory;
+use super::node::{Leadership, Node};
 use super::start_error::StartError;
 use super::{DevRequest, asked_to_stop, report};
 use crate::config::{Config, HostPort, Loaded};
@@ -35,7 +36,7 @@ pub(super) async fn run(request: DevRequest, loaded: Loaded) -> Exit {
         }
     }
     for node in nodes.into_iter().rev() {
-        if !node.stop().await {
+        if !node.stop(Leadership::LetGo).await {
             exit = Exit::Failed;
         }
     }
@@ -58,9 +59,13 @@ fn root(request: &DevRequest) -> Result<(PathBuf, bool), StartError> {
 
 async fn start(request: &DevRequest, config: &Config, root: &Path, nodes: &mut Vec<Node>) -> Result<(), StartError> {
     for number in 1..=request.nodes.max(1) {
-        let config = config_of_node(config, root, number)?;
+        let mut config = config_of_node(config, root, number)?;
+        // Ports are chosen at every start, so members of an earlier run are told where the others are now.
+        let earlier = nodes.iter().flat_map(|node| &node.addresses.peer);
+        config.discovery.bootstrap_peers = earlier.filter_map(|address| address.parse().ok()).collect();
         let (role, token) = match nodes.first() {
             None => (Role::Bootstrap, None),
+            Some(_) if directory::has_record(config.data_dir()) => (Role::Node, None),
             Some(first) => (Role::Node, Some(first.invite(MemberRole::Node, INVITATION_TTL).await?)),
         };
         nodes.push(Node::start(role, &config, token.as_deref()).await?);

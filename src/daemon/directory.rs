@@ -87,6 +87,11 @@ pub(super) struct DataDirectory {
     _lock: File,
 }
 
+/// Whether a directory belongs to a node already.
+pub(super) fn has_record(path: &Path) -> bool {
+    path.join(CLUSTER_FILE).exists()
+}
+
 impl DataDirectory {
     pub(super) fn open(path: &Path) -> Result<DataDirectory, DirectoryError> {
         let io = |path: PathBuf| move |source| DirectoryError::Io { path, source };

@@ -19,7 +19,7 @@ use std::path::PathBuf;
 use tokio::signal::unix::{SignalKind, signal};
 
 use self::gateway_role::Gateway;
-use self::node::Node;
+use self::node::{Leadership, Node};
 use self::start_error::StartError;
 use crate::config::Loaded;
 use crate::types::{Exit, Role};
@@ -83,7 +83,11 @@ fn report(error: &StartError) {
     }
     let message = error.to_string();
     causes.retain(|cause| !message.contains(cause.as_str()));
-    tracing::error!(causes = causes.join(": "), "{message}");
+    if causes.is_empty() {
+        tracing::error!("{message}");
+    } else {
+        tracing::error!(causes = causes.join(": "), "{message}");
+    }
 }
 
 enum Daemon {
@@ -120,7 +124,7 @@ impl Daemon {
 
     async fn stop(self) -> bool {
         match self {
-            Daemon::Node(node) => node.stop().await,
+            Daemon::Node(node) => node.stop(Leadership::HandOver).await,
             Daemon::Gateway(gateway) => gateway.stop().await,
         }
     }

@@ -9,15 +9,15 @@ use super::admin::{self, Operator};
 use super::directory::{Addresses, DataDirectory, Record};
 use super::listeners::{Bound, bind};
 use super::start_error::StartError;
-use crate::cluster::{Cluster, JoinToken, KeeperOptions, join, keep};
-use crate::config::{Anonymous, Config};
+use crate::cluster::{Cluster, JoinToken, KeeperOptions, Limits, join, keep};
+use crate::config::{Anonymous, Config, QueuedWrites};
 use crate::gateway;
 use crate::http::HttpLimits;
 use crate::mesh::{Identity, Inbound, Mesh, MeshConfig, PeerExchange};
 use crate::raft::{Peer, Raft, RaftOptions, RaftOwner};
-use crate::rqlite_api::{self, AnonymousAccess, RqliteApiConfig};
+use crate::rqlite_api::{self, AnonymousAccess, QueueOptions, RqliteApiConfig};
 use crate::tasks::Tasks;
-use crate::types::command::MemberRole;
+use crate::types::command::{Atomicity, MemberRole};
 use crate::types::{ClusterId, Command, Namespace, Role};
 
 /// How long a stopping part may take beyond the grace period for requests.
@@ -25,6 +25,15 @@ const PART_STOP_MAX: Duration = Duration::from_secs(5);
 
 /// How long a fresh cluster's first entry may take.
 const FIRST_WRITE_MAX: Duration = Duration::from_secs(30);
+
+/// What a stopping leader does about its office.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Leadership {
+    /// Another voter takes over at once.
+    HandOver,
+    /// Nobody needs it: the whole cluster stops.
+    LetGo,
+}
 
 /// A running node.
 pub(super) struct Node {
@@ -99,10 +108,11 @@ impl Node {
     }
 
     /// Stops serving, hands leadership over, closes everything. `false` when a part did not end in time.
-    pub(super) async fn stop(self) -> bool {
+    pub(super) async fn stop(self, leadership: Leadership) -> bool {
         self.directory.remove_addresses();
         let mut clean = named("requests in flight", self.front.stop(self.grace).await);
-        if self.cluster.is_leader() && self.raft.most_up_to_date_follower().is_some() {
+        let hand_over = leadership == Leadership::HandOver && self.cluster.is_leader();
+        if hand_over && self.raft.most_up_to_date_follower().is_some() {
             let handed_over = self.cluster.transfer_leader(None, Instant::now() + PART_STOP_MAX).await;
             if let Err(error) = handed_over {
                 tracing::warn!(%error, "leadership was not handed over; the others elect a leader by themselves");
@@ -176,7 +186,7 @@ impl Parts {
     async fn run(self, config: &Config) -> Result<Node, StartError> {
         let Parts { directory, record, mesh, inbound, mesh_tasks, raft, owner, sql, gateway, own } = self;
         let (front, middle) = (Tasks::new(), Tasks::new());
-        let cluster = Cluster::new(raft.clone(), mesh.clone(), middle.clone());
+        let cluster = Cluster::new(raft.clone(), mesh.clone(), limits(config), middle.clone());
         let streams = super::inbound::dispatch(inbound, raft.clone(), cluster.clone(), record.cluster, middle.clone());
         middle.spawn_until_cancelled(streams);
         middle.spawn_until_cancelled(keep(cluster.clone(), keeper_options(config, own)));
@@ -202,6 +212,7 @@ impl Parts {
                 Anonymous::Never => AnonymousAccess::Never,
             },
             limits: http_limits(config),
+            queue: queue_options(config),
         };
         let (face, tasks) = (cluster.clone(), front.clone());
         front.spawn(async move {
@@ -255,6 +266,27 @@ fn raft_options(config: &Config) -> RaftOptions {
         heartbeat_interval: config.database.heartbeat_interval,
         election_timeout_min: config.database.election_timeout_min,
         election_timeout_max: config.database.election_timeout_max,
+        entries_kept: config.database.snapshot_trailing_entries,
+    }
+}
+
+fn limits(config: &Config) -> Limits {
+    Limits {
+        statement_timeout: config.database.statement_timeout,
+        result_rows_max: config.database.result_rows_max,
+        result_bytes_max: usize::try_from(config.database.result_bytes_max).unwrap_or(usize::MAX),
+    }
+}
+
+fn queue_options(config: &Config) -> QueueOptions {
+    QueueOptions {
+        requests_max: config.database.write_queue_capacity,
+        batch_requests_max: config.database.write_queue_batch,
+        batch_wait: config.database.write_queue_timeout,
+        atomicity: match config.database.write_queue_mode {
+            QueuedWrites::Separate => Atomicity::EachStatement,
+            QueuedWrites::Transaction => Atomicity::Transaction,
+        },
     }
 }
 

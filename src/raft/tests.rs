@@ -6,8 +6,8 @@ use bytes::Bytes;
 use openraft::entry::RaftEntry;
 use openraft::storage::{IOFlushed, RaftLogStorage, RaftStateMachine};
 use openraft::testing::log::{StoreBuilder, Suite};
-use openraft::vote::RaftLeaderId;
 use openraft::type_config::TypeConfigExt;
+use openraft::vote::RaftLeaderId;
 use openraft::{EntryPayload, RaftLogReader, StorageError};
 
 use super::apply::{ApplyJoin, ApplyThread, Directories, StateView};
