@@ -208,7 +208,7 @@ const INTROSPECTION: [&str; 14] = [
 const STORED: [&str; 2] = ["user_version", "application_id"];
 
 /// PRAGMAs that may be asked for, not set.
-const READABLE: [&str; 21] = [
+const READABLE: [&str; 22] = [
     "schema_version",
     "page_count",
     "page_size",
@@ -227,6 +227,7 @@ const READABLE: [&str; 21] = [
     "busy_timeout",
     "max_page_count",
     "mmap_size",
+    "read_uncommitted",
     "recursive_triggers",
     "secure_delete",
     "legacy_alter_table",
@@ -291,7 +292,9 @@ mod tests {
 
     #[test]
     fn introspection_is_allowed_everywhere() {
-        for (name, value) in [("TABLE_INFO", "t"), ("user_version", "7"), ("foreign_keys", ""), ("page_count", "")] {
+        for (name, value) in
+            [("TABLE_INFO", "t"), ("user_version", "7"), ("foreign_keys", ""), ("read_uncommitted", "")]
+        {
             for role in [Role::Apply, Role::Read] {
                 assert_eq!(verdict(role, codes::SQLITE_PRAGMA, name, value), Ok(()), "{name}");
             }

@@ -33,6 +33,8 @@ fn what_reaches_outside_of_the_request_is_refused_with_a_way_out() {
         ("SELECT * FROM dbstat", "dbstat"),
         ("SELECT * FROM sqlite_debros_applied", "belongs to debros"),
         ("SELECT count(*) FROM SQLITE_DEBROS_IDEMPOTENCY", "belongs to debros"),
+        ("INSERT INTO t VALUES(1)\0; INSERT INTO t VALUES(2)", "NUL character"),
+        ("\0", "NUL character"),
     ] {
         assert_failed(&fixture.run(&[sql])[0], StatementErrorKind::Refused, part);
         assert_failed(&fixture.query(&[sql])[0], StatementErrorKind::Refused, part);

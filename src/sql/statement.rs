@@ -119,6 +119,8 @@ pub(super) struct Pieces<'c, 's> {
 enum Rest<'c, 's> {
     Single(&'s str),
     Several(Batch<'c, 's>),
+    /// SQLite takes a NUL for the end of the text: what follows it would be lost without a word.
+    HasNul,
     Nothing,
 }
 
@@ -126,6 +128,9 @@ impl<'c, 's> Pieces<'c, 's> {
     /// The statements of `sql`; none when it holds only white space and comments.
     pub(super) fn of(connection: &'c Connection, sql: &'s str) -> Pieces<'c, 's> {
         let rest = if !text::is_single(sql) || sql.trim_start().starts_with(OWN_MARK) {
+        let rest = if sql.contains('\0') {
+            Rest::HasNul
+        } else if !text::is_single(sql) {
             Rest::Several(Batch::new(connection, sql))
         } else if text::skip_blank(sql).is_empty() {
             Rest::Nothing
@@ -137,7 +142,8 @@ impl<'c, 's> Pieces<'c, 's> {
 
     /// As [`Pieces::of`], past the cache, so that [`ffi::column_tables`] finds the statement.
     pub(super) fn uncached(connection: &'c Connection, sql: &'s str) -> Pieces<'c, 's> {
-        Pieces { connection, sql, rest: Rest::Several(Batch::new(connection, sql)) }
+        let rest = if sql.contains('\0') { Rest::HasNul } else { Rest::Several(Batch::new(connection, sql)) };
+        Pieces { connection, sql, rest }
     }
 
     /// Compiles the next statement.
@@ -146,6 +152,10 @@ impl<'c, 's> Pieces<'c, 's> {
         let _ = ffi::take_refusal();
         match std::mem::replace(&mut self.rest, Rest::Nothing) {
             Rest::Nothing => Ok(None),
+            Rest::HasNul => {
+                let message = "SQL text must not contain a NUL character: use a parameter, or char(0)";
+                Err(Trouble::Failed(failure(StatementErrorKind::Refused, message)))
+            }
             Rest::Single(sql) => {
                 let prepared = admission::compiling(|| self.connection.prepare_cached(sql))?;
                 Ok(Some(Prepared::Cached(prepared, sql)))
