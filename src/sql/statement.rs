@@ -127,10 +127,9 @@ enum Rest<'c, 's> {
 impl<'c, 's> Pieces<'c, 's> {
     /// The statements of `sql`; none when it holds only white space and comments.
     pub(super) fn of(connection: &'c Connection, sql: &'s str) -> Pieces<'c, 's> {
-        let rest = if !text::is_single(sql) || sql.trim_start().starts_with(OWN_MARK) {
         let rest = if sql.contains('\0') {
             Rest::HasNul
-        } else if !text::is_single(sql) {
+        } else if !text::is_single(sql) || sql.trim_start().starts_with(OWN_MARK) {
             Rest::Several(Batch::new(connection, sql))
         } else if text::skip_blank(sql).is_empty() {
             Rest::Nothing
