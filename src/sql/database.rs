@@ -23,7 +23,8 @@ use super::error::SqlError;
 use super::idempotency::{self, Known};
 use super::internal::{self, Applied, Sticky};
 use super::statement::run_own;
-use super::{clock_vfs, ffi, meter, randomness, text};
+use super::{analyze, clock_vfs, ffi, meter, randomness, text};
+use crate::types::Statement;
 use crate::types::command::{Execute, Executed, Outcome, Replayed, Stamp};
 
 pub use super::checkpoint::Checkpoint;
@@ -38,8 +39,18 @@ pub struct Database {
     pub(super) checkpoint_tried_at: u32,
     applied: Applied,
     foreign_keys: ForeignKeys,
-    /// SQL that calls `changes()` was seen; until then nobody can tell what it would answer.
-    changes_used: bool,
+    seen: Seen,
+    /// An entry of the open transaction wrote the planner's statistics.
+    statistics_touched: bool,
+}
+
+/// SQL that was seen in the schema or in an entry and needs care from then on; until then the care would be in vain.
+#[derive(Clone, Copy, Debug, Default)]
+struct Seen {
+    /// A call of `changes()`.
+    changes: bool,
+    /// A virtual table.
+    virtual_table: bool,
 }
 
 /// One log entry for this file.
@@ -87,7 +98,7 @@ impl Database {
         let mut connection = connection::open_apply(path, foreign_keys).map_err(SqlError::open(path))?;
         let applied = read_or_create(&connection, path)?;
         let wal_frames = Arc::new(AtomicU32::new(0));
-        let changes_used = fence(&mut connection, &wal_frames).map_err(SqlError::open(path))?;
+        let seen = fence(&mut connection, &wal_frames).map_err(SqlError::open(path))?;
         let page_bytes = connection
             .pragma_query_value(None, "page_size", |row| row.get::<_, i64>(0))
             .map_err(SqlError::open(path))?;
@@ -100,7 +111,8 @@ impl Database {
             checkpoint_tried_at: 0,
             applied,
             foreign_keys,
-            changes_used,
+            seen,
+            statistics_touched: false,
         };
         database.count_wal_of_last_time();
         Ok(database)
@@ -172,6 +184,9 @@ impl Database {
                 Ok(Ok(outcome)) => outcomes.push(outcome),
                 Ok(Err(poison)) => {
                     self.roll_back()?;
+                    if std::mem::take(&mut self.statistics_touched) {
+                        analyze::reload(&self.connection).map_err(SqlError::storage(&self.path))?;
+                    }
                     return Ok(Run::Killed(position, poison));
                 }
                 Err(source) => {
@@ -185,6 +200,7 @@ impl Database {
         let applied = Applied { index, sticky };
         internal::write(&self.connection, applied).map_err(SqlError::storage(&self.path))?;
         self.control("/*debros*/ COMMIT")?;
+        self.statistics_touched = false;
         self.applied = applied;
         Ok(Run::Committed(outcomes))
     }
@@ -203,11 +219,15 @@ impl Database {
         }
         self.begin_entry(stamp, execute)?;
         let mut run = EntryRun::new(&self.connection, self.foreign_keys, execute, poisons, *sticky);
-        let results = match run.run()? {
+        let end = run.run()?;
+        let (after, statistics_touched) = (run.sticky, run.statistics_touched);
+        self.statistics_touched |= statistics_touched;
+        let results = match end {
             End::Done(results) => results,
             End::Killed(poison) => return Ok(Err(poison)),
         };
-        *sticky = run.sticky;
+        *sticky = after;
+        self.end_entry(statistics_touched)?;
         if let Some(key) = &execute.idempotency {
             idempotency::store(&self.connection, execute, key, stamp, &results)?;
         }
@@ -218,10 +238,26 @@ impl Database {
         clock_vfs::set_time(Some(stamp.unix_ms));
         randomness::seed(stamp.seed);
         ffi::set_last_insert_rowid(&self.connection, 0);
-        self.changes_used |= execute.statements.iter().any(|statement| text::mentions(&statement.sql, "changes"));
-        if self.changes_used {
+        for Statement { sql, .. } in &execute.statements {
+            self.seen.changes |= text::mentions(sql, "changes");
+            self.seen.virtual_table |= text::mentions(sql, "virtual");
+        }
+        if self.seen.changes {
             internal::reset_changes(&self.connection)?;
             randomness::count_changes_from(&self.connection);
+        }
+        Ok(())
+    }
+
+    /// FTS5 gathers what is inserted until the transaction ends or a savepoint begins. How much it gathers decides how
+    /// its index is cut into segments, which must not depend on how the log is cut into batches.
+    fn end_entry(&self, statistics_touched: bool) -> rusqlite::Result<()> {
+        if statistics_touched {
+            analyze::reload(&self.connection)?;
+        }
+        if self.seen.virtual_table {
+            run_own(&self.connection, "/*debros*/ SAVEPOINT flush")?;
+            run_own(&self.connection, "/*debros*/ RELEASE flush")?;
         }
         Ok(())
     }
@@ -261,11 +297,10 @@ fn read_or_create(connection: &Connection, path: &Path) -> Result<Applied, SqlEr
     Ok(Applied::default())
 }
 
-/// Sets up hooks and the tenant fence; tells whether the schema calls `changes()`.
-fn fence(connection: &mut Connection, wal_frames: &Arc<AtomicU32>) -> rusqlite::Result<bool> {
-    let changes_used =
-        connection
-            .query_row("SELECT count(*) > 0 FROM sqlite_schema WHERE sql LIKE '%changes%'", [], |row| row.get(0))?;
+/// Sets up hooks and the tenant fence; tells what the schema has.
+fn fence(connection: &mut Connection, wal_frames: &Arc<AtomicU32>) -> rusqlite::Result<Seen> {
+    let sql = "SELECT total(sql LIKE '%changes%') > 0, total(sql LIKE '%virtual%') > 0 FROM sqlite_schema";
+    let seen = connection.query_row(sql, [], |row| Ok(Seen { changes: row.get(0)?, virtual_table: row.get(1)? }))?;
     entry::install_rowid_watch(connection)?;
     let frames = Arc::clone(wal_frames);
     connection.wal_hook(Some(move |_: &mut Wal, pages| {
@@ -273,7 +308,7 @@ fn fence(connection: &mut Connection, wal_frames: &Arc<AtomicU32>) -> rusqlite::
         Ok(())
     }))?;
     connection::fence_apply(connection)?;
-    Ok(changes_used)
+    Ok(seen)
 }
 
 #[cfg(test)]
@@ -281,7 +316,7 @@ mod tests {
     use super::super::testing::*;
     use super::*;
     use crate::types::command::IdempotencyKey;
-    use crate::types::statement::{Statement, StatementErrorKind, StatementResult, Value};
+    use crate::types::statement::{StatementErrorKind, StatementResult, Value};
 
     #[test]
     fn what_was_applied_is_skipped_after_a_restart() {

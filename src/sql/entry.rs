@@ -18,7 +18,7 @@ use super::connection::ForeignKeys;
 use super::error::failure;
 use super::internal::Sticky;
 use super::statement::{Pieces, Prepared, ResultLimits, Trouble, bind, collect, only_reads, run_own};
-use super::{admission, ffi, generated_names, meter, randomness, text};
+use super::{admission, analyze, ffi, generated_names, meter, randomness, text};
 use crate::types::command::{Atomicity, Execute, RowsWanted};
 use crate::types::statement::{Rows, Statement, StatementError, StatementErrorKind, StatementResult, Written};
 
@@ -103,6 +103,8 @@ pub(super) struct EntryRun<'a> {
     limits: ResultLimits,
     /// The counters that responses repeat.
     pub(super) sticky: Sticky,
+    /// A statement wrote the planner's statistics, or tried.
+    pub(super) statistics_touched: bool,
 }
 
 impl<'a> EntryRun<'a> {
@@ -114,7 +116,16 @@ impl<'a> EntryRun<'a> {
         sticky: Sticky,
     ) -> EntryRun<'a> {
         let limits = ResultLimits { rows_max: execute.result_rows_max, bytes_left: execute.result_bytes_max };
-        EntryRun { connection, foreign_keys, poisons, execute, steps_left: execute.steps_max, limits, sticky }
+        EntryRun {
+            connection,
+            foreign_keys,
+            poisons,
+            execute,
+            steps_left: execute.steps_max,
+            limits,
+            sticky,
+            statistics_touched: false,
+        }
     }
 
     /// Runs all statements. An error is this machine's.
@@ -190,16 +201,33 @@ impl<'a> EntryRun<'a> {
             if let Some(poison) = self.poisons.iter().find(|p| p.statement == position && p.piece == piece) {
                 return Err(Stop::Failed(poison.error.clone(), poison.rest));
             }
-            admission::forget_sequence_writes();
+            admission::watch_writes();
             let prepared = match pieces.next() {
                 Ok(None) => break,
                 Ok(Some(prepared)) => prepared,
                 Err(trouble) => return Err(self.stop_of(trouble)),
             };
-            result = Some(self.run_piece(prepared, statement, &mut taken, (position, piece))?);
+            let place = (position, piece);
+            result = Some(if analyze::is_of_everything(prepared.sql()) {
+                drop(prepared);
+                self.analyze_everything(place)?
+            } else {
+                self.run_piece(prepared, statement, &mut taken, place)?
+            });
         }
         let elapsed = u64::try_from(start.elapsed().as_nanos()).unwrap_or(u64::MAX);
         Ok(result.map(|result| self.answer(result, elapsed)))
+    }
+
+    /// ANALYZE goes through the tables in the order of a hash table in memory, and so would the rows that it leaves.
+    fn analyze_everything(&mut self, place: (usize, usize)) -> Result<Option<Rows>, Stop> {
+        for sql in analyze::of_each_table(self.connection)? {
+            let mut pieces = Pieces::of(self.connection, &sql);
+            if let Some(prepared) = pieces.next().map_err(|trouble| self.stop_of(trouble))? {
+                self.run_piece(prepared, &Statement::default(), &mut 0, place)?;
+            }
+        }
+        Ok(None)
     }
 
     fn answer(&self, rows: Option<Rows>, elapsed_ns: u64) -> StatementResult {
@@ -243,7 +271,11 @@ impl<'a> EntryRun<'a> {
             Err(Trouble::Fatal(error)) => return Err(Stop::Fatal(error)),
             Err(Trouble::Interrupted) => Err((timeout(), Rest::FailsAlike)),
             _ if over_budget => Err((timeout(), Rest::FailsAlike)),
-            Err(Trouble::Failed(error)) => Err((error, Rest::GoesOn)),
+            // OR FAIL and RAISE(FAIL) keep the rows before the failing one.
+            Err(Trouble::Failed(error)) => {
+                let objection = self.objection(read_only, prepared.sql())?;
+                Err((objection.unwrap_or(error), Rest::GoesOn))
+            }
             Ok(rows) => match self.objection(read_only, prepared.sql())? {
                 Some(error) => Err((error, Rest::GoesOn)),
                 None => Ok(rows),
@@ -252,7 +284,9 @@ impl<'a> EntryRun<'a> {
         if verdict.is_ok() {
             self.remember(read_only, prepared.sql(), rowid_before);
         }
-        if admission::writes_sequence() {
+        let system_writes = admission::system_writes();
+        self.statistics_touched |= system_writes.statistics;
+        if system_writes.any() {
             prepared.discard();
         } else {
             drop(prepared);
@@ -282,7 +316,7 @@ impl<'a> EntryRun<'a> {
         collect(prepared, &mut self.limits).map(Some)
     }
 
-    /// What is wrong with a statement that SQLite has run without complaint.
+    /// What is wrong with the effects that a statement has left, though SQLite has no complaint.
     fn objection(&self, read_only: bool, sql: &str) -> rusqlite::Result<Option<StatementError>> {
         if read_only {
             return Ok(None);
@@ -291,7 +325,7 @@ impl<'a> EntryRun<'a> {
             let message = "rowid 9223372036854775807 is not allowed: SQLite would choose the next ones at random";
             return Ok(Some(failure(StatementErrorKind::Refused, message)));
         }
-        if admission::writes_sequence() && generated_names::sequence_at_end(self.connection)? {
+        if admission::system_writes().sequence && generated_names::sequence_at_end(self.connection)? {
             let message = "sqlite_sequence may not reach 9223372036854775807: the table could take no more rows";
             return Ok(Some(failure(StatementErrorKind::Refused, message)));
         }

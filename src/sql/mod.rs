@@ -15,6 +15,8 @@
 //! | `changes()`, `last_insert_rowid()` | set to 0 before each entry |
 //! | random rowids after the largest one | `entry`: that rowid is refused |
 //! | random column names of CREATE TABLE AS | `generated_names`: refused |
+//! | the planner's statistics | `analyze`: gathered in one order, in memory as in the file |
+//! | what FTS5 gathers before it writes | `database`: written at the end of each entry |
 //! | versions, paths, ATTACH, VACUUM, connection settings | `admission`: refused |
 //! | statements that end the batch's transaction | `entry`, `database`: the batch is run again without them |
 //! | deferred foreign keys | checked per entry |
@@ -24,6 +26,7 @@
 
 mod admission;
 mod adopt;
+mod analyze;
 mod checkpoint;
 mod clock_vfs;
 mod connection;
