@@ -264,7 +264,7 @@ fn same_pages(left: &[u8], right: &[u8]) -> bool {
 fn the_same_log_gives_the_same_content_however_it_is_applied() {
     let from_environment = |name: &str| std::env::var(name).ok().and_then(|value| value.parse().ok());
     let cases = from_environment("DEBROS_REPLAY_CASES").unwrap_or(16);
-    let seed = from_environment("DEBROS_REPLAY_SEED").unwrap_or_else(|| std::process::id());
+    let seed = from_environment("DEBROS_REPLAY_SEED").unwrap_or_else(std::process::id);
     let mut seed_bytes = [0; 32];
     seed_bytes[..4].copy_from_slice(&seed.to_le_bytes());
     let config = Config { cases, failure_persistence: None, ..Config::default() };

@@ -11,6 +11,7 @@ use rusqlite::{Batch, CachedStatement, Connection, ffi as codes};
 
 use super::error::{failure, is_fatal, message, primary_code};
 use super::{admission, ffi, text};
+use crate::types::limits::SQL_TEXT_BYTES_MAX;
 use crate::types::statement::{Rows, Statement, StatementError, StatementErrorKind, Value};
 
 /// Why a single statement gave no result.
@@ -119,13 +120,16 @@ pub(super) struct Pieces<'c, 's> {
 enum Rest<'c, 's> {
     Single(&'s str),
     Several(Batch<'c, 's>),
+    TooLong,
     Nothing,
 }
 
 impl<'c, 's> Pieces<'c, 's> {
     /// The statements of `sql`; none when it holds only white space and comments.
     pub(super) fn of(connection: &'c Connection, sql: &'s str) -> Pieces<'c, 's> {
-        let rest = if !text::is_single(sql) || sql.trim_start().starts_with(OWN_MARK) {
+        let rest = if sql.len() > SQL_TEXT_BYTES_MAX {
+            Rest::TooLong
+        } else if !text::is_single(sql) || sql.trim_start().starts_with(OWN_MARK) {
             Rest::Several(Batch::new(connection, sql))
         } else if text::skip_blank(sql).is_empty() {
             Rest::Nothing
@@ -137,7 +141,8 @@ impl<'c, 's> Pieces<'c, 's> {
 
     /// As [`Pieces::of`], past the cache, so that [`ffi::column_tables`] finds the statement.
     pub(super) fn uncached(connection: &'c Connection, sql: &'s str) -> Pieces<'c, 's> {
-        Pieces { connection, sql, rest: Rest::Several(Batch::new(connection, sql)) }
+        let several = Rest::Several(Batch::new(connection, sql));
+        Pieces { connection, sql, rest: if sql.len() > SQL_TEXT_BYTES_MAX { Rest::TooLong } else { several } }
     }
 
     /// Compiles the next statement.
@@ -146,6 +151,11 @@ impl<'c, 's> Pieces<'c, 's> {
         let _ = ffi::take_refusal();
         match std::mem::replace(&mut self.rest, Rest::Nothing) {
             Rest::Nothing => Ok(None),
+            Rest::TooLong => {
+                let message =
+                    format!("the SQL text has {} bytes, at most {SQL_TEXT_BYTES_MAX} are allowed", self.sql.len());
+                Err(Trouble::Failed(failure(StatementErrorKind::Sqlite, message)))
+            }
             Rest::Single(sql) => {
                 let prepared = admission::compiling(|| self.connection.prepare_cached(sql))?;
                 Ok(Some(Prepared::Cached(prepared, sql)))
