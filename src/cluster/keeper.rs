@@ -26,11 +26,11 @@ const ALIVE: Duration = Duration::from_secs(2);
 pub struct KeeperOptions {
     /// Voters wanted, at most.
     pub voters_max: usize,
-    /// A voter silent for this long is replaced if a learner can take its place.
+    /// A voter silent for this long is replaced if a learner can take its place; zero for never.
     pub voter_lost_after: Duration,
-    /// A snapshot is taken when the log on disk is larger than this…
+    /// A snapshot is taken when the log has grown by this much since the last one.
     pub snapshot_log_bytes: u64,
-    /// …or this long after the last one, if anything was written.
+    /// How often that is looked at.
     pub snapshot_interval: Duration,
     /// What this node says of itself.
     pub own: Peer,
@@ -39,7 +39,7 @@ pub struct KeeperOptions {
 /// Runs until the cluster's tasks are cancelled.
 pub async fn keep(cluster: Cluster, options: KeeperOptions) {
     let mut changes = cluster.inner.mesh.on_connection_changes();
-    let mut snapshot_taken = Instant::now();
+    let mut snapshots = Snapshots { looked: Instant::now(), covered_bytes: 0 };
     let mut round = tokio::time::interval(ROUND);
     loop {
         tokio::select! {
@@ -56,7 +56,7 @@ pub async fn keep(cluster: Cluster, options: KeeperOptions) {
         if cluster.is_leader() {
             keep_voters(&cluster, &options).await;
         }
-        snapshot_when_due(&cluster, &options, &mut snapshot_taken).await;
+        snapshots.take_when_due(&cluster, &options).await;
     }
 }
 
@@ -122,8 +122,9 @@ fn decide(voters: usize, followers: &[Follower], options: &KeeperOptions) -> Cha
     if voters < options.voters_max {
         return Change::Promote(ready.node);
     }
+    let replaces = !options.voter_lost_after.is_zero();
     let lost = followers.iter().find(|follower| {
-        follower.votes && follower.silent_for.is_some_and(|silence| silence > options.voter_lost_after)
+        replaces && follower.votes && follower.silent_for.is_some_and(|silence| silence > options.voter_lost_after)
     });
     match lost {
         Some(lost) => Change::Replace { lost: lost.node, by: ready.node },
@@ -131,14 +132,27 @@ fn decide(voters: usize, followers: &[Follower], options: &KeeperOptions) -> Cha
     }
 }
 
-async fn snapshot_when_due(cluster: &Cluster, options: &KeeperOptions, taken: &mut Instant) {
-    let grown = cluster.raft().log_bytes() > options.snapshot_log_bytes && taken.elapsed() > ROUND * 10;
-    if !grown && taken.elapsed() < options.snapshot_interval {
-        return;
-    }
-    *taken = Instant::now();
-    if let Err(error) = cluster.snapshot(None).await {
-        tracing::debug!(%error, "no snapshot taken");
+/// When the next snapshot is due.
+struct Snapshots {
+    looked: Instant,
+    /// What the log had been given when the last one was taken.
+    covered_bytes: u64,
+}
+
+impl Snapshots {
+    async fn take_when_due(&mut self, cluster: &Cluster, options: &KeeperOptions) {
+        if self.looked.elapsed() < options.snapshot_interval {
+            return;
+        }
+        self.looked = Instant::now();
+        let appended = cluster.raft().appended_bytes();
+        if appended - self.covered_bytes < options.snapshot_log_bytes {
+            return;
+        }
+        match cluster.snapshot(None).await {
+            Ok(_) => self.covered_bytes = appended,
+            Err(error) => tracing::debug!(%error, "no snapshot taken"),
+        }
     }
 }
 

@@ -30,7 +30,7 @@ pub use view::{Member, MemberStatus, RaftState, RaftStatus, Suffrage};
 use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use tokio::sync::Semaphore;
 
@@ -48,6 +48,17 @@ const SLOW_READS_MAX: usize = 8;
 /// Bytes of commands on their way through the log at once, in KiB: what a node may hold in memory for its clients.
 const IN_FLIGHT_KIB_MAX: usize = 512 * 1024;
 
+/// What this node allows its callers when they ask for more, or for nothing in particular.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Longest a statement may run. On a write it stands for VM steps, so that all replicas agree.
+    pub statement_timeout: Duration,
+    /// Most rows of one result.
+    pub result_rows_max: usize,
+    /// Most bytes of all results of a request.
+    pub result_bytes_max: usize,
+}
+
 /// The cluster, as a part of this process sees it. Clones share it.
 #[derive(Clone)]
 pub struct Cluster {
@@ -58,6 +69,7 @@ struct Inner {
     raft: Raft,
     mesh: Mesh,
     peers: Peers,
+    limits: Limits,
     tasks: Tasks,
     read_indexes: ReadIndexes,
     slow_reads: Semaphore,
@@ -72,7 +84,7 @@ impl fmt::Debug for Cluster {
 
 impl Cluster {
     /// The cluster that this group and this mesh make up.
-    pub fn new(raft: Raft, mesh: Mesh, tasks: Tasks) -> Cluster {
+    pub fn new(raft: Raft, mesh: Mesh, limits: Limits, tasks: Tasks) -> Cluster {
         let peers = Peers::new(mesh.clone(), tasks.clone());
         let read_indexes = ReadIndexes::start(raft.clone(), peers.clone(), &tasks);
         tasks.spawn_until_cancelled(leader::follow(raft.clone(), peers.clone()));
@@ -80,6 +92,7 @@ impl Cluster {
             raft,
             mesh,
             peers,
+            limits,
             tasks,
             read_indexes,
             slow_reads: Semaphore::new(SLOW_READS_MAX),

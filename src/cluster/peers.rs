@@ -112,12 +112,7 @@ impl Peers {
     }
 }
 
-async fn run(
-    mesh: Mesh,
-    peer: NodeId,
-    mut calls: mpsc::Receiver<Call>,
-    given_up: CancellationToken,
-) -> io::Result<()> {
+async fn run(mesh: Mesh, peer: NodeId, mut calls: mpsc::Receiver<Call>, given_up: CancellationToken) -> io::Result<()> {
     let stream = match mesh.open(peer, Protocol::Rpc, OPEN_TIMEOUT).await {
         Ok(stream) => stream,
         Err(error) => {

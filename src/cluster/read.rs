@@ -10,7 +10,6 @@ use super::request::{Freshness, Level, Read, ReadAnswer, ServedBy};
 use crate::raft::Progress;
 use crate::sql::{ReadError, ReadOptions, Readers, Work};
 use crate::types::command::{Execute, RowsWanted};
-use crate::types::limits::{RESULT_BYTES_MAX, RESULT_ROWS_MAX};
 use crate::types::statement::{StatementError, StatementErrorKind};
 use crate::types::{Command, Namespace, NodeId, Outcome, Statement, StatementResult};
 
@@ -175,7 +174,7 @@ impl Cluster {
             self.wait_applied(index, deadline).await?;
         }
         let readers = self.readers_of(&read.namespace)?;
-        let quick = options(read, deadline, Work::StepsMax(QUICK_STEPS_MAX));
+        let quick = self.options(read, deadline, Work::StepsMax(QUICK_STEPS_MAX));
         match readers.query(&read.statements, &quick) {
             Err(ReadError::StepsExhausted | ReadError::Busy { .. }) => self.read_slowly(readers, read, deadline).await,
             results => results.map_err(storage),
@@ -190,7 +189,7 @@ impl Cluster {
     ) -> Result<Vec<StatementResult>, ClusterError> {
         let turn = tokio::time::timeout_at(deadline.into(), self.inner.slow_reads.acquire()).await;
         let _turn = turn.map_err(|_| ClusterError::Overloaded)?.map_err(|_| ClusterError::Stopping)?;
-        let (statements, options) = (read.statements.clone(), options(read, deadline, Work::Unbounded));
+        let (statements, options) = (read.statements.clone(), self.options(read, deadline, Work::Unbounded));
         loop {
             let (readers, statements, options) = (readers.clone(), statements.clone(), options.clone());
             let query = tokio::task::spawn_blocking(move || readers.query(&statements, &options));
@@ -212,21 +211,22 @@ impl Cluster {
         self.readers().get(namespace).map_err(storage)
     }
 
+    fn options(&self, read: &Read, deadline: Instant, work: Work) -> ReadOptions {
+        let limits = &self.inner.limits;
+        ReadOptions {
+            deadline,
+            statement_timeout: Some(read.statement_timeout.unwrap_or(limits.statement_timeout)),
+            rows_max: limits.result_rows_max,
+            bytes_max: limits.result_bytes_max,
+            atomicity: read.atomicity,
+            qualify_columns: read.qualify_columns,
+            work,
+        }
+    }
+
     fn is_voter(&self) -> bool {
         let here: NodeId = self.node_id();
         self.raft().metrics().membership_config.voter_ids().any(|voter| voter == here)
-    }
-}
-
-fn options(read: &Read, deadline: Instant, work: Work) -> ReadOptions {
-    ReadOptions {
-        deadline,
-        statement_timeout: read.statement_timeout,
-        rows_max: RESULT_ROWS_MAX,
-        bytes_max: RESULT_BYTES_MAX,
-        atomicity: read.atomicity,
-        qualify_columns: read.qualify_columns,
-        work,
     }
 }
 

@@ -63,7 +63,7 @@ impl Cluster {
         let member = self.is_member(peer);
         match request {
             PeerRequest::Submit { command, timeout } => {
-                let proposed = tokio::time::timeout(timeout, self.raft().propose(command)).await;
+                let proposed = tokio::time::timeout(timeout, self.raft().propose(&command)).await;
                 match proposed.map_err(|_| ClusterError::Timeout)? {
                     Ok((outcome, index)) => Ok(PeerResponse::Applied { outcome, index }),
                     Err(error) => Err(peer_error(error)),

@@ -8,6 +8,7 @@ use super::leader::{Asked, Leader, Search};
 use super::peer_api::{PeerRequest, PeerResponse};
 use super::request::{Applied, ServedBy};
 use crate::raft::ProposeError;
+use crate::types::limits::WRITE_STEPS_MAX;
 use crate::types::{Command, NodeId, Outcome, Statement, Value};
 
 impl Cluster {
@@ -20,6 +21,7 @@ impl Cluster {
     /// [`ClusterError`]; its [`outcome`](ClusterError::outcome) says whether the command may have taken effect. A
     /// refusal by the state machine is [`ClusterError::Refused`]. Dropping the future leaves the outcome open.
     pub async fn submit(&self, command: Command, deadline: Instant) -> Result<Applied, ClusterError> {
+        let command = self.limited(command);
         let kib = (size_of(&command) / 1024 + 1).min(super::IN_FLIGHT_KIB_MAX) as u32;
         let wait = tokio::time::timeout_at(deadline.into(), self.inner.in_flight_kib.acquire_many(kib));
         let _in_flight = wait.await.map_err(|_| ClusterError::Overloaded)?.map_err(|_| ClusterError::Stopping)?;
@@ -36,11 +38,24 @@ impl Cluster {
         }
     }
 
+    /// Bounds what SQL may cost; the bounds travel with the command.
+    fn limited(&self, mut command: Command) -> Command {
+        if let Command::Execute(execute) = &mut command {
+            let limits = &self.inner.limits;
+            if execute.steps_max == WRITE_STEPS_MAX {
+                execute.limit_time(limits.statement_timeout);
+            }
+            execute.result_rows_max = execute.result_rows_max.min(limits.result_rows_max as u64);
+            execute.result_bytes_max = execute.result_bytes_max.min(limits.result_bytes_max as u64);
+        }
+        command
+    }
+
     /// One attempt; `None` when nothing was done and another may be made.
     async fn attempt(&self, command: &Command, search: &Search) -> Result<Option<Applied>, ClusterError> {
         match self.find_leader(search).await? {
             Leader::Here => {
-                let proposal = self.raft().propose(command.clone());
+                let proposal = self.raft().propose(command);
                 match tokio::time::timeout_at(search.deadline().into(), proposal).await {
                     Ok(Ok((outcome, index))) => Ok(Some(Applied { outcome, index, served_by: ServedBy::Here })),
                     Ok(Err(ProposeError::NotLeader { .. })) => Ok(None),

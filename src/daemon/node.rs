@@ -9,15 +9,15 @@ use super::admin::{self, Operator};
 use super::directory::{Addresses, DataDirectory, Record};
 use super::listeners::{Bound, bind};
 use super::start_error::StartError;
-use crate::cluster::{Cluster, JoinToken, KeeperOptions, join, keep};
-use crate::config::{Anonymous, Config};
+use crate::cluster::{Cluster, JoinToken, KeeperOptions, Limits, join, keep};
+use crate::config::{Anonymous, Config, QueuedWrites};
 use crate::gateway;
 use crate::http::HttpLimits;
 use crate::mesh::{Identity, Inbound, Mesh, MeshConfig, PeerExchange};
 use crate::raft::{Peer, Raft, RaftOptions, RaftOwner};
-use crate::rqlite_api::{self, AnonymousAccess, RqliteApiConfig};
+use crate::rqlite_api::{self, AnonymousAccess, QueueOptions, RqliteApiConfig};
 use crate::tasks::Tasks;
-use crate::types::command::MemberRole;
+use crate::types::command::{Atomicity, MemberRole};
 use crate::types::{ClusterId, Command, Namespace, Role};
 
 /// How long a stopping part may take beyond the grace period for requests.
@@ -186,7 +186,7 @@ impl Parts {
     async fn run(self, config: &Config) -> Result<Node, StartError> {
         let Parts { directory, record, mesh, inbound, mesh_tasks, raft, owner, sql, gateway, own } = self;
         let (front, middle) = (Tasks::new(), Tasks::new());
-        let cluster = Cluster::new(raft.clone(), mesh.clone(), middle.clone());
+        let cluster = Cluster::new(raft.clone(), mesh.clone(), limits(config), middle.clone());
         let streams = super::inbound::dispatch(inbound, raft.clone(), cluster.clone(), record.cluster, middle.clone());
         middle.spawn_until_cancelled(streams);
         middle.spawn_until_cancelled(keep(cluster.clone(), keeper_options(config, own)));
@@ -212,6 +212,7 @@ impl Parts {
                 Anonymous::Never => AnonymousAccess::Never,
             },
             limits: http_limits(config),
+            queue: queue_options(config),
         };
         let (face, tasks) = (cluster.clone(), front.clone());
         front.spawn(async move {
@@ -265,6 +266,27 @@ fn raft_options(config: &Config) -> RaftOptions {
         heartbeat_interval: config.database.heartbeat_interval,
         election_timeout_min: config.database.election_timeout_min,
         election_timeout_max: config.database.election_timeout_max,
+        entries_kept: config.database.snapshot_trailing_entries,
+    }
+}
+
+fn limits(config: &Config) -> Limits {
+    Limits {
+        statement_timeout: config.database.statement_timeout,
+        result_rows_max: config.database.result_rows_max,
+        result_bytes_max: usize::try_from(config.database.result_bytes_max).unwrap_or(usize::MAX),
+    }
+}
+
+fn queue_options(config: &Config) -> QueueOptions {
+    QueueOptions {
+        requests_max: config.database.write_queue_capacity,
+        batch_requests_max: config.database.write_queue_batch,
+        batch_wait: config.database.write_queue_timeout,
+        atomicity: match config.database.write_queue_mode {
+            QueuedWrites::Separate => Atomicity::EachStatement,
+            QueuedWrites::Transaction => Atomicity::Transaction,
+        },
     }
 }
 

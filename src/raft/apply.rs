@@ -16,7 +16,6 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, RwLock};
 
 use openraft::EntryPayload;
-use openraft::storage::ApplyResponder;
 use tokio::sync::{mpsc, oneshot, watch};
 
 use super::checksum::{Checksums, Marks};
@@ -25,7 +24,7 @@ use super::files;
 use super::log_store::LogStore;
 use super::snapshot::{FencedFile, FencedSnapshot};
 use super::system::{System, SystemView, Touched};
-use super::type_config::{Entry, LogData, LogId, SnapshotMeta, StoredMembership, TypeConfig};
+use super::type_config::{Entry, LogData, LogId, SnapshotMeta, StoredMembership};
 use crate::sql::{self, BatchEntry};
 use crate::types::command::Refusal;
 use crate::types::limits::FENCED_WAL_BYTES_MAX;
@@ -96,7 +95,7 @@ impl StateView {
 pub(super) type Reply<T> = oneshot::Sender<io::Result<T>>;
 
 pub(super) enum Work {
-    Apply { entries: Vec<(Entry, Option<ApplyResponder<TypeConfig>>)>, reply: Reply<()> },
+    Apply { entries: Vec<Entry>, reply: Reply<Vec<Outcome>> },
     AppliedState { reply: Reply<(Option<LogId>, StoredMembership)> },
     CurrentSnapshot { reply: Reply<Option<SnapshotMeta>> },
     BuildSnapshot { reply: Reply<SnapshotMeta> },
@@ -108,18 +107,18 @@ pub(super) enum Work {
 
 /// Handle to the thread.
 #[derive(Clone)]
-pub struct ApplyThread {
+pub(super) struct ApplyThread {
     queue: mpsc::Sender<Work>,
 }
 
 /// Joins the thread, once every [`ApplyThread`] handle is gone.
-pub struct ApplyJoin {
+pub(super) struct ApplyJoin {
     thread: std::thread::JoinHandle<()>,
 }
 
 impl ApplyJoin {
     /// Waits until the files are closed.
-    pub fn join(self) {
+    pub(super) fn join(self) {
         if self.thread.join().is_err() {
             tracing::error!("the apply thread panicked");
         }
@@ -221,7 +220,7 @@ impl Owner {
     fn run(mut self, mut inbox: mpsc::Receiver<Work>) {
         while let Some(work) = inbox.blocking_recv() {
             match work {
-                Work::Apply { entries, reply } => answer(reply, self.apply(entries)),
+                Work::Apply { entries, reply } => answer(reply, self.apply(&entries)),
                 Work::AppliedState { reply } => {
                     answer(reply, Ok((self.resume_from, self.system.membership().clone())));
                 }
@@ -238,13 +237,14 @@ impl Owner {
         }
     }
 
-    fn apply(&mut self, entries: Vec<(Entry, Option<ApplyResponder<TypeConfig>>)>) -> io::Result<()> {
-        let Some((last, _)) = entries.last() else { return Ok(()) };
+    /// One outcome for each entry.
+    fn apply(&mut self, entries: &[Entry]) -> io::Result<Vec<Outcome>> {
+        let Some(last) = entries.last() else { return Ok(Vec::new()) };
         let last = last.log_id;
         let mut outcomes: Vec<Outcome> = Vec::with_capacity(entries.len());
         let mut waiting: BTreeMap<Namespace, Vec<Waiting>> = BTreeMap::new();
         let mut unix_ms = 0;
-        for (position, (entry, _)) in entries.iter().enumerate() {
+        for (position, entry) in entries.iter().enumerate() {
             outcomes.push(Outcome::None);
             match &entry.payload {
                 EntryPayload::Blank => {}
@@ -277,12 +277,7 @@ impl Owner {
         self.resume_from = Some(last);
         self.break_fence_if_too_large();
         self.publish(unix_ms);
-        for ((_, responder), outcome) in entries.into_iter().zip(outcomes) {
-            if let Some(responder) = responder {
-                responder.send(outcome);
-            }
-        }
-        Ok(())
+        Ok(outcomes)
     }
 
     /// Writes what was collected: one transaction per namespace.

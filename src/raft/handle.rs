@@ -33,9 +33,6 @@ type Metrics = openraft::RaftMetrics<TypeConfig>;
 /// Appends in one request to a follower; the bytes are bounded where the log is read.
 const ENTRIES_PER_APPEND_MAX: u64 = 4096;
 
-/// Entries kept behind a snapshot for followers that were away, so that they need not load the snapshot.
-const ENTRIES_KEPT: u64 = 50_000;
-
 /// How the group behaves in time.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RaftOptions {
@@ -45,6 +42,8 @@ pub struct RaftOptions {
     pub election_timeout_min: Duration,
     /// …to here.
     pub election_timeout_max: Duration,
+    /// Entries kept behind a snapshot for followers that were away, so that they need not load the snapshot.
+    pub entries_kept: u64,
 }
 
 /// Why the group could not start.
@@ -259,13 +258,12 @@ impl Raft {
     /// # Errors
     /// [`ProposeError`]; only [`ProposeError::Unknown`] leaves open whether the command took effect. Dropping the
     /// future leaves the same open.
-    pub async fn propose(&self, command: Command) -> Result<(Outcome, u64), ProposeError> {
-        let bytes_max = match &command {
+    pub async fn propose(&self, command: &Command) -> Result<(Outcome, u64), ProposeError> {
+        let bytes_max = match command {
             Command::Load { .. } => crate::types::limits::LOAD_BYTES_MAX + 4096,
             _ => COMMAND_BYTES_MAX,
         };
-        let envelope = Envelope { stamp: self.stamps.next(), command };
-        let bytes = envelope.encode();
+        let bytes = Envelope::encode_parts(self.stamps.next(), command);
         if bytes.len() > bytes_max {
             return Err(ProposeError::TooLarge { bytes: bytes.len(), bytes_max });
         }
@@ -408,6 +406,12 @@ impl Raft {
     /// What everybody may read of the state machine.
     pub fn state(&self) -> &StateView {
         &self.state
+    }
+
+    /// Bytes of entries appended to the log since it was made, counted from this process's start on; what the log held
+    /// then counts as appended.
+    pub fn appended_bytes(&self) -> u64 {
+        self.log.appended_bytes()
     }
 
     /// The log's size on disk.
@@ -556,7 +560,7 @@ fn config_of(cluster: ClusterId, options: &RaftOptions) -> Result<Config, RaftSt
         max_payload_entries: ENTRIES_PER_APPEND_MAX,
         // The daemon decides by bytes and time when a snapshot is due.
         snapshot_policy: SnapshotPolicy::Never,
-        max_in_snapshot_log_to_keep: ENTRIES_KEPT,
+        max_in_snapshot_log_to_keep: options.entries_kept,
         purge_batch_size: 1024,
         // A follower that is behind is fed from the log as long as the log reaches back.
         replication_lag_threshold: u64::MAX,

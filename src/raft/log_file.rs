@@ -100,8 +100,8 @@ pub(super) struct Recovered {
     pub(super) committed: Option<LogId>,
     /// The newest entries, oldest first, without gap up to the end of the log.
     pub(super) tail: Vec<Entry>,
-    /// The first index present, if any.
-    pub(super) first_index: Option<u64>,
+    /// Bytes of the entries before those.
+    pub(super) older_bytes: u64,
 }
 
 /// The open file.
@@ -178,9 +178,10 @@ impl LogFile {
                 ));
             }
             expected = Some(index + 1);
-            recovered.first_index.get_or_insert(index);
-            if tail.len() == tail_max {
-                tail.pop_front();
+            if tail.len() == tail_max
+                && let Some(older) = tail.pop_front()
+            {
+                recovered.older_bytes += codec::entry_bytes(&older) as u64;
             }
             tail.push_back(entry);
         }

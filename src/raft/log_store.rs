@@ -44,19 +44,19 @@ const COMMITTED_INTERVAL: Duration = Duration::from_millis(200);
 
 /// Handle to the log. Clones share it.
 #[derive(Clone)]
-pub struct LogStore {
+pub(super) struct LogStore {
     shared: Arc<Shared>,
     queue: mpsc::Sender<Job>,
 }
 
 /// Joins the writer thread, once every [`LogStore`] handle is gone.
-pub struct LogWriter {
+pub(super) struct LogWriter {
     thread: std::thread::JoinHandle<()>,
 }
 
 impl LogWriter {
     /// Waits until everything queued is on disk and the file is closed.
-    pub fn join(self) {
+    pub(super) fn join(self) {
         if self.thread.join().is_err() {
             tracing::error!("the log writer thread panicked");
         }
@@ -78,6 +78,8 @@ struct Tail {
     purged: Option<LogId>,
     vote: Option<Vote>,
     committed: Option<LogId>,
+    /// Counts up only.
+    appended_bytes: u64,
     /// Everything up to this index is durable and may leave memory.
     durable_index: u64,
 }
@@ -88,7 +90,9 @@ impl Tail {
     }
 
     fn push(&mut self, entry: Entry) {
-        self.bytes += codec::entry_bytes(&entry);
+        let bytes = codec::entry_bytes(&entry);
+        self.bytes += bytes;
+        self.appended_bytes += bytes as u64;
         self.entries.push_back(entry);
     }
 
@@ -146,11 +150,16 @@ impl LogStore {
     ///
     /// # Errors
     /// [`LogFileError`] when the log is damaged, of a newer format, or cannot be read.
-    pub fn open(directory: &Path) -> Result<(LogStore, LogWriter), LogFileError> {
+    pub(super) fn open(directory: &Path) -> Result<(LogStore, LogWriter), LogFileError> {
         let path = directory.join("log.sqlite");
         let (file, recovered) = LogFile::open(&path, TAIL_ENTRIES_MAX)?;
-        let mut tail =
-            Tail { purged: recovered.purged, vote: recovered.vote, committed: recovered.committed, ..Tail::default() };
+        let mut tail = Tail {
+            purged: recovered.purged,
+            vote: recovered.vote,
+            committed: recovered.committed,
+            appended_bytes: recovered.older_bytes,
+            ..Tail::default()
+        };
         for entry in recovered.tail {
             tail.push(entry);
         }
@@ -170,27 +179,20 @@ impl LogStore {
     ///
     /// # Errors
     /// When the file cannot be read.
-    pub fn log_id_at(&self, index: u64) -> io::Result<Option<LogId>> {
+    pub(super) fn log_id_at(&self, index: u64) -> io::Result<Option<LogId>> {
         if let Some(purged) = self.shared.tail().purged.filter(|purged| purged.index == index) {
             return Ok(Some(purged));
         }
         Ok(self.shared.read(index, index + 1, usize::MAX)?.first().map(|entry| entry.log_id))
     }
 
-    /// The last purged index, if any.
-    pub fn purged_index(&self) -> Option<u64> {
-        self.shared.tail().purged.map(|id| id.index)
-    }
-
-    /// Number of entries present.
-    pub fn entry_count(&self) -> u64 {
-        let tail = self.shared.tail();
-        let end = tail.last_log_id().map_or(0, |id| id.index + 1);
-        end - tail.purged.map_or(0, |id| id.index + 1).min(end)
+    /// Bytes of entries that the log held at start or that were appended since.
+    pub(super) fn appended_bytes(&self) -> u64 {
+        self.shared.tail().appended_bytes
     }
 
     /// Bytes on disk: main file and write-ahead log.
-    pub fn disk_bytes(&self) -> u64 {
+    pub(super) fn disk_bytes(&self) -> u64 {
         ["", "-wal"]
             .iter()
             .filter_map(|suffix| {

@@ -23,7 +23,7 @@ const READY: &str = "ready";
 const REPLACED: &str = "replaced-db";
 
 /// What openraft passes around as the data of a snapshot.
-pub enum SnapshotData {
+pub(super) enum SnapshotData {
     /// This node's own state; read it through a [`Fence`].
     Local(ApplyThread),
     /// A received and checked directory of database files.

@@ -54,6 +54,7 @@ use counters::Counters;
 use queue::Queue;
 
 pub use access::AnonymousAccess;
+pub use queue::QueueOptions;
 
 /// How the listener is set up.
 #[derive(Clone, Debug)]
@@ -64,6 +65,8 @@ pub struct RqliteApiConfig {
     pub anonymous: AnonymousAccess,
     /// Connections, timeouts and the grace period.
     pub limits: HttpLimits,
+    /// How queued writes are gathered.
+    pub queue: QueueOptions,
 }
 
 /// What all requests of one listener share.
@@ -75,6 +78,7 @@ struct Face {
     served_by: HeaderValue,
     bound: SocketAddr,
     queue: Queue,
+    queue_options: QueueOptions,
     bodies: Semaphore,
     counters: Counters,
     tasks: Tasks,
@@ -116,7 +120,7 @@ pub async fn serve(
     let served_by = HeaderValue::from_str(&advertised).map_err(|_| {
         std::io::Error::new(std::io::ErrorKind::InvalidInput, "advertised address is not a header value")
     })?;
-    let (queue, flush) = Queue::new(cluster.clone(), tasks.cancelled());
+    let (queue, flush) = Queue::new(cluster.clone(), config.queue.clone(), tasks.cancelled());
     let flushing = tasks.spawn(flush);
     let face = Arc::new(Face {
         cluster,
@@ -125,6 +129,7 @@ pub async fn serve(
         served_by,
         bound,
         queue,
+        queue_options: config.queue,
         bodies: Semaphore::new(BODIES_KIB_MAX),
         counters: Counters::default(),
         tasks: tasks.clone(),

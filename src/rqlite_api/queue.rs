@@ -21,16 +21,33 @@ use super::json::{self, Envelope, Operation};
 use super::parameters::Flag;
 use super::reply::{self, Durability, Reply};
 use crate::cluster::{Cluster, ClusterError};
-use crate::types::command::{Execute, IdempotencyKey, Outcome};
+use crate::types::command::{Atomicity, Execute, IdempotencyKey, Outcome};
 use crate::types::limits::STATEMENTS_PER_REQUEST_MAX;
 use crate::types::{Command, Namespace, Statement};
 
-/// Requests in one batch; rqlite's figure.
-pub(super) const BATCH_REQUESTS_MAX: usize = 128;
-/// Longest time that the first request of a batch waits for others; rqlite's figure.
-pub(super) const BATCH_WAIT: Duration = Duration::from_millis(50);
-/// Requests waiting; rqlite's figure. One more is answered 503.
-pub(super) const REQUESTS_MAX: usize = 1024;
+/// How queued writes are gathered. The defaults are rqlite's figures.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct QueueOptions {
+    /// Requests waiting; one more is answered 503.
+    pub requests_max: usize,
+    /// Requests in one batch.
+    pub batch_requests_max: usize,
+    /// Longest time that the first request of a batch waits for others.
+    pub batch_wait: Duration,
+    /// What a failing statement does to the rest of its batch.
+    pub atomicity: Atomicity,
+}
+
+impl Default for QueueOptions {
+    fn default() -> QueueOptions {
+        QueueOptions {
+            requests_max: 1024,
+            batch_requests_max: 128,
+            batch_wait: Duration::from_millis(50),
+            atomicity: Atomicity::EachStatement,
+        }
+    }
+}
 
 /// Bytes of bodies waiting, since a thousand large ones would be gigabytes.
 const WAITING_KIB_MAX: u32 = 64 * 1024;
@@ -107,13 +124,24 @@ pub(super) async fn handle(call: &Call<'_>, statements: Vec<Statement>) -> Resul
 
 impl Queue {
     /// A queue, and the work that empties it until `stopping`.
-    pub(super) fn new(cluster: Cluster, stopping: CancellationToken) -> (Queue, impl Future<Output = ()> + Send) {
-        let (sender, receiver) = mpsc::channel(REQUESTS_MAX);
+    pub(super) fn new(
+        cluster: Cluster,
+        options: QueueOptions,
+        stopping: CancellationToken,
+    ) -> (Queue, impl Future<Output = ()> + Send) {
+        let (sender, receiver) = mpsc::channel(options.requests_max);
         let since_1970 = SystemTime::UNIX_EPOCH.elapsed().unwrap_or_default();
         let sequence = u64::try_from(since_1970.as_nanos()).unwrap_or(0);
         let space = Arc::new(Semaphore::new(WAITING_KIB_MAX as usize));
-        let flusher =
-            Flusher { cluster, receiver, stopping, held_over: None, name: format!("queue-{sequence}"), batch: 0 };
+        let flusher = Flusher {
+            cluster,
+            options,
+            receiver,
+            stopping,
+            held_over: None,
+            name: format!("queue-{sequence}"),
+            batch: 0,
+        };
         (Queue { sender, sequence: AtomicU64::new(sequence), space }, flusher.run())
     }
 
@@ -141,6 +169,7 @@ impl Queue {
 /// The one that takes requests out.
 struct Flusher {
     cluster: Cluster,
+    options: QueueOptions,
     receiver: mpsc::Receiver<Queued>,
     stopping: CancellationToken,
     /// A request that did not fit into the last batch.
@@ -172,8 +201,8 @@ impl Flusher {
         let mut fill = Fill::default();
         fill.take(&first);
         let mut batch = vec![first];
-        let full_at = tokio::time::Instant::now() + BATCH_WAIT;
-        while batch.len() < BATCH_REQUESTS_MAX {
+        let full_at = tokio::time::Instant::now() + self.options.batch_wait;
+        while batch.len() < self.options.batch_requests_max {
             let Ok(Some(queued)) = tokio::time::timeout_at(full_at, self.next()).await else { break };
             if !fill.take(&queued) {
                 self.held_over = Some(queued);
@@ -206,6 +235,7 @@ impl Flusher {
         let key = format!("{}-{}", self.name, self.batch);
         let fingerprint = blake3::hash(key.as_bytes()).into();
         let mut execute = Execute::new(namespace.clone(), statements);
+        execute.atomicity = self.options.atomicity;
         execute.idempotency = Some(IdempotencyKey { key, fingerprint });
         let outcome = if execute.statements.is_empty() { Ok(()) } else { self.submit(execute).await };
         if let Err(error) = &outcome {
@@ -278,7 +308,7 @@ mod tests {
     use super::*;
 
     fn queue() -> (Queue, mpsc::Receiver<Queued>) {
-        let (sender, receiver) = mpsc::channel(REQUESTS_MAX);
+        let (sender, receiver) = mpsc::channel(1024);
         let space = Arc::new(Semaphore::new(WAITING_KIB_MAX as usize));
         (Queue { sender, sequence: AtomicU64::new(7), space }, receiver)
     }
@@ -290,11 +320,11 @@ mod tests {
     #[tokio::test]
     async fn the_queue_is_bounded_in_requests_and_in_bytes() {
         let (filled, _receiver) = queue();
-        for number in 0..REQUESTS_MAX as u64 {
+        for number in 0..1024u64 {
             assert_eq!(push(&filled, 10), Ok(8 + number));
         }
         assert_eq!(push(&filled, 10), Err(QueueFull));
-        assert_eq!(filled.sequence_number(), 7 + REQUESTS_MAX as u64, "a refused request has no number");
+        assert_eq!(filled.sequence_number(), 7 + 1024u64, "a refused request has no number");
 
         let (heavy, mut receiver) = queue();
         let half = WAITING_KIB_MAX as usize * 512 - 1024;

@@ -10,7 +10,6 @@ use super::call::Call;
 use super::counters::Counter;
 use super::failure::Failure;
 use super::nodes::{answer, peer_address};
-use super::queue;
 use super::reply::{RQLITE_VERSION, Reply};
 use crate::cluster::{Level, Member, RaftState, RaftStatus, Read, Suffrage};
 use crate::http::go_duration;
@@ -51,10 +50,10 @@ async fn document(call: &Call<'_>) -> Value {
             "cluster": { "local_node_addr": own_address, "timeout": "30s" },
             "queue": {
                 "_default": {
-                    "batch_size": queue::BATCH_REQUESTS_MAX,
-                    "max_size": queue::REQUESTS_MAX,
+                    "batch_size": call.face.queue_options.batch_requests_max,
+                    "max_size": call.face.queue_options.requests_max,
                     "sequence_number": face.queue.sequence_number(),
-                    "timeout": go_duration::format(queue::BATCH_WAIT),
+                    "timeout": go_duration::format(call.face.queue_options.batch_wait),
                 },
             },
             "tls": { "enabled": "false" },

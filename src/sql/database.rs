@@ -17,12 +17,12 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use rusqlite::Connection;
 use rusqlite::hooks::Wal;
 
-use super::admission::trusted;
 use super::connection::{self, ForeignKeys};
 use super::entry::{self, End, EntryRun, KILLS_MAX, Poison};
 use super::error::SqlError;
 use super::idempotency::{self, Known};
 use super::internal::{self, Applied, Sticky};
+use super::statement::run_own;
 use super::{clock_vfs, ffi, meter, randomness, text};
 use crate::types::command::{Execute, Executed, Outcome, Replayed, Stamp};
 
@@ -176,7 +176,7 @@ impl Database {
 
     /// Runs entries in one transaction.
     fn run(&mut self, entries: &[BatchEntry<'_>], poisons: &[Poison]) -> Result<Run, SqlError> {
-        self.control("BEGIN IMMEDIATE")?;
+        self.control("/*debros*/ BEGIN IMMEDIATE")?;
         let mut outcomes = Vec::with_capacity(entries.len());
         let mut sticky = self.applied.sticky;
         for (position, entry) in entries.iter().enumerate() {
@@ -196,7 +196,7 @@ impl Database {
         let index = entries.last().map_or(self.applied.index, |entry| entry.index);
         let applied = Applied { index, sticky };
         internal::write(&self.connection, applied).map_err(SqlError::storage(&self.path))?;
-        self.control("COMMIT")?;
+        self.control("/*debros*/ COMMIT")?;
         self.applied = applied;
         Ok(Run::Committed(outcomes))
     }
@@ -239,11 +239,11 @@ impl Database {
     }
 
     fn roll_back(&self) -> Result<(), SqlError> {
-        if self.connection.is_autocommit() { Ok(()) } else { self.control("ROLLBACK") }
+        if self.connection.is_autocommit() { Ok(()) } else { self.control("/*debros*/ ROLLBACK") }
     }
 
-    pub(super) fn control(&self, sql: &str) -> Result<(), SqlError> {
-        trusted(|| self.connection.prepare_cached(sql)?.execute([])).map_err(SqlError::storage(&self.path)).map(drop)
+    fn control(&self, sql: &'static str) -> Result<(), SqlError> {
+        run_own(&self.connection, sql).map_err(SqlError::storage(&self.path))
     }
 
     fn invariant(&self, what: &'static str) -> SqlError {

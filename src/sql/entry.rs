@@ -17,7 +17,7 @@ use rusqlite::hooks::Action;
 use super::connection::ForeignKeys;
 use super::error::failure;
 use super::internal::Sticky;
-use super::statement::{Pieces, Prepared, ResultLimits, Trouble, bind, collect};
+use super::statement::{Pieces, Prepared, ResultLimits, Trouble, bind, collect, only_reads, run_own};
 use super::{admission, ffi, generated_names, meter, randomness, text};
 use crate::types::command::{Atomicity, Execute, RowsWanted};
 use crate::types::statement::{Rows, Statement, StatementError, StatementErrorKind, StatementResult, Written};
@@ -129,20 +129,16 @@ impl<'a> EntryRun<'a> {
 
     fn run_transaction(&mut self) -> rusqlite::Result<End> {
         let before = self.sticky;
-        self.control("SAVEPOINT entry")?;
+        run_own(self.connection, "/*debros*/ SAVEPOINT entry")?;
         let end = self.run_statements()?;
         if let End::Done(results) = &end {
             if matches!(results.last(), Some(StatementResult::Failed(_))) {
-                self.control("ROLLBACK TO entry")?;
+                run_own(self.connection, "/*debros*/ ROLLBACK TO entry")?;
                 self.sticky = before;
             }
-            self.control("RELEASE entry")?;
+            run_own(self.connection, "/*debros*/ RELEASE entry")?;
         }
         Ok(end)
-    }
-
-    fn control(&self, sql: &str) -> rusqlite::Result<()> {
-        admission::trusted(|| self.connection.prepare_cached(sql)?.execute([])).map(drop)
     }
 
     fn run_statements(&mut self) -> rusqlite::Result<End> {
@@ -224,7 +220,7 @@ impl<'a> EntryRun<'a> {
         taken: &mut usize,
         place: (usize, usize),
     ) -> Result<Option<Rows>, Stop> {
-        let read_only = prepared.readonly();
+        let read_only = only_reads(&prepared, prepared.sql());
         if text::begins_with(prepared.sql(), &["VACUUM"]) {
             return Err(refused("VACUUM is not allowed: it would change each node's file on its own"));
         }

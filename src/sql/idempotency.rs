@@ -6,7 +6,7 @@
 
 use rusqlite::{Connection, OptionalExtension};
 
-use super::admission::trusted;
+use super::statement::with_own;
 use super::text;
 use crate::types::command::{Execute, Executed, IdempotencyKey, Outcome, Refusal, Replayed, Stamp};
 use crate::types::limits::IDEMPOTENCY_TTL;
@@ -29,24 +29,19 @@ pub(super) enum Known {
 /// Looks a key up, after some of the expired ones are gone.
 pub(super) fn look_up(connection: &Connection, key: &IdempotencyKey, stamp: Stamp) -> rusqlite::Result<Known> {
     let oldest_alive = stamp.unix_ms.saturating_sub(IDEMPOTENCY_TTL.as_millis() as i64);
-    trusted(|| {
-        connection
-            .prepare_cached(
-                "DELETE FROM sqlite_debros_idempotency WHERE key = ?3 AND unix_ms < ?1 OR key IN \
-                 (SELECT key FROM sqlite_debros_idempotency WHERE unix_ms < ?1 ORDER BY unix_ms, key LIMIT ?2)",
-            )?
-            .execute((oldest_alive, EXPIRED_PER_ENTRY_MAX, &key.key))?;
-        let stored = connection
-            .prepare_cached("SELECT fingerprint, outcome FROM sqlite_debros_idempotency WHERE key = ?1")?
-            .query_row([&key.key], |row| Ok((row.get::<_, Vec<u8>>(0)?, row.get::<_, Vec<u8>>(1)?)))
-            .optional()?;
-        Ok(match stored {
-            None => Known::No,
-            Some((fingerprint, _)) if fingerprint != key.fingerprint => {
-                Known::Answered(Outcome::Refused(Refusal::IdempotencyMismatch(key.key.clone())))
-            }
-            Some((_, outcome)) => Known::Answered(Outcome::Executed(decode(&outcome))),
-        })
+    let expire = "/*debros*/ DELETE FROM sqlite_debros_idempotency WHERE key = ?3 AND unix_ms < ?1 OR key IN \
+        (SELECT key FROM sqlite_debros_idempotency WHERE unix_ms < ?1 ORDER BY unix_ms, key LIMIT ?2)";
+    with_own(connection, expire, |statement| statement.execute((oldest_alive, EXPIRED_PER_ENTRY_MAX, &key.key)))?;
+    let find = "/*debros*/ SELECT fingerprint, outcome FROM sqlite_debros_idempotency WHERE key = ?1";
+    let stored: Option<(Vec<u8>, Vec<u8>)> = with_own(connection, find, |statement| {
+        statement.query_row([&key.key], |row| Ok((row.get(0)?, row.get(1)?))).optional()
+    })?;
+    Ok(match stored {
+        None => Known::No,
+        Some((fingerprint, _)) if fingerprint != key.fingerprint => {
+            Known::Answered(Outcome::Refused(Refusal::IdempotencyMismatch(key.key.clone())))
+        }
+        Some((_, outcome)) => Known::Answered(Outcome::Executed(decode(&outcome))),
     })
 }
 
@@ -59,9 +54,10 @@ pub(super) fn store(
     results: &[StatementResult],
 ) -> rusqlite::Result<()> {
     let outcome = encode(execute, results);
-    let sql = "INSERT INTO sqlite_debros_idempotency(key, unix_ms, fingerprint, outcome) VALUES(?1, ?2, ?3, ?4)";
+    let sql = "/*debros*/ INSERT INTO sqlite_debros_idempotency(key, unix_ms, fingerprint, outcome) \
+        VALUES(?1, ?2, ?3, ?4)";
     let values = (&key.key, stamp.unix_ms, key.fingerprint.as_slice(), outcome);
-    trusted(|| connection.prepare_cached(sql)?.execute(values)).map(drop)
+    with_own(connection, sql, |statement| statement.execute(values)).map(drop)
 }
 
 fn encode(execute: &Execute, results: &[StatementResult]) -> Vec<u8> {

@@ -9,6 +9,7 @@
 use rusqlite::{Connection, OptionalExtension};
 
 use super::admission::trusted;
+use super::statement::{run_own, with_own};
 
 const CREATE: &str = "
 PRAGMA writable_schema=ON;
@@ -79,14 +80,14 @@ pub(super) fn read(connection: &Connection) -> rusqlite::Result<Option<Applied>>
 
 /// Writes what the file has applied, in the open transaction.
 pub(super) fn write(connection: &Connection, applied: Applied) -> rusqlite::Result<()> {
-    let sql = "UPDATE sqlite_debros_applied SET log_index = ?1, last_insert_id = ?2, rows_affected = ?3 WHERE id = 1";
+    let sql = "/*debros*/ UPDATE sqlite_debros_applied SET log_index = ?1, last_insert_id = ?2, rows_affected = ?3";
     let values = (applied.index as i64, applied.sticky.last_insert_id, applied.sticky.rows_affected);
-    trusted(|| connection.prepare_cached(sql)?.execute(values)).map(drop)
+    with_own(connection, sql, |statement| statement.execute(values)).map(drop)
 }
 
 /// Sets what `changes()` answers to 0: nothing but a statement that changes rows can set it.
 pub(super) fn reset_changes(connection: &Connection) -> rusqlite::Result<()> {
-    trusted(|| connection.prepare_cached("DELETE FROM sqlite_debros_applied WHERE 0")?.execute([])).map(drop)
+    run_own(connection, "/*debros*/ DELETE FROM sqlite_debros_applied WHERE 0")
 }
 
 /// Removes the internal tables from a file that is nobody's live database.

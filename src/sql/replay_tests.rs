@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
 
+use super::admission::trusted;
 use super::database::{BatchEntry, Database};
 use super::readers::Readers;
 use super::testing::{execute, stamp, timeless};
@@ -169,7 +170,9 @@ fn run(entries: &[Execute], plan: &[Step]) -> End {
         match step.disturbance {
             Disturbance::None => {}
             Disturbance::Checkpoint => drop(database.checkpoint().expect("checkpoints")),
-            Disturbance::SmallCache => database.connection.pragma_update(None, "cache_size", 2).expect("sets"),
+            Disturbance::SmallCache => {
+                trusted(|| database.connection.pragma_update(None, "cache_size", 2)).expect("sets")
+            }
             Disturbance::Close => {
                 database.close().expect("closes");
                 database = Database::open(&path).expect("opens");

@@ -52,8 +52,15 @@ pub enum EnvelopeError {
 impl Envelope {
     /// The bytes for the log.
     pub fn encode(&self) -> Vec<u8> {
-        let bytes = vec![ENVELOPE_VERSION];
-        postcard::to_extend(self, bytes).expect("a command has no unserialisable part")
+        Envelope::encode_parts(self.stamp, &self.command)
+    }
+
+    /// The bytes for the log of an envelope with these parts; a command may be large and is not copied for it.
+    pub fn encode_parts(stamp: Stamp, command: &Command) -> Vec<u8> {
+        let mut bytes = Vec::with_capacity(256);
+        bytes.push(ENVELOPE_VERSION);
+        // Postcard writes a tuple as it writes a struct with the same fields.
+        postcard::to_extend(&(stamp, command), bytes).expect("a command has no unserialisable part")
     }
 
     /// Reads bytes from the log.
