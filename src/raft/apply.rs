@@ -352,6 +352,9 @@ impl Owner {
         if *namespace == Namespace::default_namespace() {
             return Ok(Outcome::Refused(Refusal::DefaultNamespace));
         }
+        if !self.system.namespaces().contains_key(namespace) {
+            return Ok(Outcome::Refused(Refusal::NoSuchNamespace(namespace.clone())));
+        }
         self.system.drop_namespace(namespace).map_err(fatal)?;
         self.system.commit(id).map_err(fatal)?;
         self.system.checkpoint().map_err(fatal)?;
