@@ -62,6 +62,7 @@ impl Store {
     }
 
     async fn append(&mut self, entries: Vec<Entry>) {
+        self.log.save_vote(&Vote::new_committed(1, NodeId::from(1))).await.expect("saves");
         let (done, flushed) = TypeConfig::oneshot();
         self.log.append(entries, IOFlushed::signal(done)).await.expect("appends");
         flushed.await.expect("answers").expect("is durable");
@@ -107,7 +108,6 @@ fn entries(from: u64, to: u64) -> Vec<Entry> {
 async fn log_and_state_are_found_again_after_closing() {
     let dir = tempfile::tempdir().expect("temp dir");
     let mut store = Store::open(dir.path());
-    store.log.save_vote(&Vote::new_committed(1, NodeId::from(1))).await.expect("saves");
     store.append(entries(1, 50)).await;
     store.apply(entries(1, 40)).await;
     store.close();
