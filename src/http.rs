@@ -16,6 +16,7 @@ use bytes::{Bytes, BytesMut};
 use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt as _, Either, Full};
 use hyper::body::{Body as _, Incoming};
+use hyper::header::{CONTENT_TYPE, HeaderValue};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper::{Request, Response};
@@ -28,6 +29,13 @@ use stall::StallGuard;
 
 /// The body of an answer: in memory, or a stream.
 pub(crate) type ReplyBody = Either<Full<Bytes>, UnsyncBoxBody<Bytes, io::Error>>;
+
+/// A JSON answer in memory with status 200.
+pub(crate) fn json_reply(body: Bytes) -> Response<ReplyBody> {
+    let mut reply = Response::new(Either::Left(Full::new(body)));
+    reply.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json; charset=utf-8"));
+    reply
+}
 
 /// What bounds a listener.
 #[derive(Clone, Debug)]

@@ -10,6 +10,7 @@ pub mod cluster;
 pub mod http;
 pub mod gateway;
 pub mod rqlite_api;
+pub mod bench;
 pub mod config;
 pub mod daemon;
 pub mod cli;

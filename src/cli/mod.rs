@@ -5,6 +5,7 @@
 
 mod admin;
 mod argv;
+mod bench;
 mod cluster;
 mod config;
 mod dev;
@@ -44,6 +45,7 @@ enum Command {
     Node(roles::Node),
     Gateway(roles::Gateway),
     Dev(dev::Dev),
+    Bench(bench::Bench),
     Cluster(cluster::Cluster),
     Namespace(namespace::NamespaceCommand),
     Key(key::KeyCommand),
@@ -89,6 +91,7 @@ impl Command {
             Command::Node(command) => command.run(session),
             Command::Gateway(command) => command.run(session),
             Command::Dev(command) => command.run(session),
+            Command::Bench(command) => command.run(session),
             Command::Cluster(command) => command.run(session),
             Command::Namespace(command) => command.run(session),
             Command::Key(command) => command.run(session),

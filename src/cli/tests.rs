@@ -335,3 +335,21 @@ fn exit_codes_are_documented_by_the_command_itself() {
         assert!(outcome.out.lines().any(|l| l.starts_with(&line)), "{line}:\n{}", outcome.out);
     }
 }
+
+#[test]
+fn a_measurement_that_contradicts_itself_is_refused() {
+    for (line, message) in [
+        ("bench sql --url 127.0.0.1:5001 --nodes 3", "--nodes and --via are for own nodes"),
+        ("bench sql --via follower", "--via follower needs more than one node"),
+        ("bench sql --nodes 10", "--nodes must be between 1 and 9; got 10"),
+        ("bench sql --user chat:ak_1:chat", "--user is for --url"),
+        ("bench sql --connections 16,0", "must be numbers between 1 and 1000; got 16,0"),
+        ("bench sql --level none,exact", "allowed values: none, weak, linearizable, strong"),
+        ("bench sql --url https://127.0.0.1:5001", "is not like http://127.0.0.1:5001"),
+        ("bench echo --answer-bytes 9999999", "--answer-bytes must be at most 1048576; got 9999999"),
+    ] {
+        let outcome = debros(line);
+        assert_eq!((outcome.exit, outcome.out.as_str()), (Exit::Usage, ""), "{line}");
+        assert!(outcome.err.contains(message), "{line}: {}", outcome.err);
+    }
+}

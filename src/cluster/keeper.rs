@@ -39,6 +39,7 @@ pub struct KeeperOptions {
 /// Runs until the cluster's tasks are cancelled.
 pub async fn keep(cluster: Cluster, options: KeeperOptions) {
     let mut changes = cluster.inner.mesh.on_connection_changes();
+    let mut roster = Roster::default();
     let mut snapshots = Snapshots { looked: Instant::now(), covered_bytes: 0 };
     let mut round = tokio::time::interval(ROUND);
     loop {
@@ -51,7 +52,7 @@ pub async fn keep(cluster: Cluster, options: KeeperOptions) {
                 continue;
             }
         }
-        sync_mesh(&cluster);
+        roster.sync(&cluster);
         announce(&cluster, &options.own).await;
         if cluster.is_leader() {
             keep_voters(&cluster, &options).await;
@@ -60,16 +61,27 @@ pub async fn keep(cluster: Cluster, options: KeeperOptions) {
     }
 }
 
-/// Members may speak Raft, gateways may ask; the mesh enforces it and keeps connections to both.
-pub(super) fn sync_mesh(cluster: &Cluster) {
-    let members: HashMap<NodeId, Vec<String>> =
-        cluster.raft().members().into_iter().map(|(node, peer, _)| (node, peer.addresses)).collect();
-    if members.is_empty() {
+/// What the mesh was last told.
+#[derive(Default, PartialEq, Eq)]
+struct Roster {
+    members: HashMap<NodeId, Vec<String>>,
+    gateways: HashMap<NodeId, Vec<String>>,
+}
+
+impl Roster {
+    /// Members may speak Raft, gateways may ask; the mesh enforces it and keeps connections to both.
+    fn sync(&mut self, cluster: &Cluster) {
+        let members: HashMap<NodeId, Vec<String>> =
+            cluster.raft().members().into_iter().map(|(node, peer, _)| (node, peer.addresses)).collect();
+        let gateways = cluster.raft().state().system().gateways.clone().into_iter().collect();
+        let now = Roster { members, gateways };
         // A newcomer whose leader has not yet spoken knows its members from its admission only.
-        return;
+        if now.members.is_empty() || now == *self {
+            return;
+        }
+        cluster.inner.mesh.set_members(now.members.clone(), now.gateways.clone());
+        *self = now;
     }
-    let gateways = cluster.raft().state().system().gateways.clone().into_iter().collect();
-    cluster.inner.mesh.set_members(members, gateways);
 }
 
 /// Tells the leader where this node is, if the configuration says otherwise.

@@ -16,13 +16,7 @@ const INVITATION_TTL: Duration = Duration::from_secs(60);
 
 /// Starts the nodes, prints where they are, and stops them at Ctrl-C.
 pub(super) async fn run(request: DevRequest, loaded: Loaded) -> Exit {
-    let (root, temporary) = match root(&request) {
-        Ok(root) => root,
-        Err(error) => {
-            report(&error);
-            return Exit::Failed;
-        }
-    };
+    let (root, temporary) = (root(&request), request.data_dir.is_none());
     let mut nodes = Vec::new();
     let mut exit = Exit::Ok;
     match start(&request, &loaded.config, &root, &mut nodes).await {
@@ -46,15 +40,10 @@ pub(super) async fn run(request: DevRequest, loaded: Loaded) -> Exit {
     exit
 }
 
-/// Where the nodes' directories lie, and whether that is to be removed at the end.
-fn root(request: &DevRequest) -> Result<(PathBuf, bool), StartError> {
-    if let Some(path) = &request.data_dir {
-        return Ok((path.clone(), false));
-    }
-    let path = std::env::temp_dir().join(format!("debros-dev-{}", std::process::id()));
-    std::fs::create_dir_all(&path)
-        .map_err(|source| StartError::System { what: "cannot make a temporary directory", source })?;
-    Ok((path, true))
+/// Where the nodes' directories lie.
+pub(super) fn root(request: &DevRequest) -> PathBuf {
+    let temporary = || std::env::temp_dir().join(format!("debros-dev-{}", std::process::id()));
+    request.data_dir.clone().unwrap_or_else(temporary)
 }
 
 async fn start(request: &DevRequest, config: &Config, root: &Path, nodes: &mut Vec<Node>) -> Result<(), StartError> {

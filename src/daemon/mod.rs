@@ -7,12 +7,12 @@
 mod admin;
 mod dev;
 mod directory;
+mod environment;
 mod gateway_role;
 mod inbound;
 mod listeners;
 mod node;
 mod start_error;
-mod timezone;
 
 use std::path::PathBuf;
 
@@ -35,8 +35,8 @@ pub struct DevRequest {
 
 /// Runs a daemon until it is told to stop. Logging is set up.
 pub fn run(role: Role, loaded: Loaded, join: Option<String>) -> Exit {
-    if let Err(error) = timezone::ensure_utc() {
-        tracing::error!(%error, "cannot set the time zone that all replicas share");
+    if let Err(error) = environment::ensure(loaded.config.data_dir()) {
+        tracing::error!(%error, "cannot start in the environment that a daemon needs");
         return Exit::Failed;
     }
     on_runtime(async move {
@@ -56,8 +56,9 @@ pub fn run(role: Role, loaded: Loaded, join: Option<String>) -> Exit {
 
 /// Runs a whole cluster in this process until Ctrl-C. `loaded` is what every node starts from; the ports are chosen.
 pub fn run_dev(request: DevRequest, loaded: Loaded) -> Exit {
-    if let Err(error) = timezone::ensure_utc() {
-        tracing::error!(%error, "cannot set the time zone that all replicas share");
+    // The nodes share the process and so the directory for temporary files: the first one's.
+    if let Err(error) = environment::ensure(&dev::root(&request).join("node1")) {
+        tracing::error!(%error, "cannot start in the environment that a daemon needs");
         return Exit::Failed;
     }
     on_runtime(dev::run(request, loaded))

@@ -101,7 +101,8 @@ impl Raft {
             .try_lock()
             .map_err(|_| io::Error::new(io::ErrorKind::ResourceBusy, "another snapshot is being received"))?;
         let received = super::transfer::receive_snapshot(&self.directories, &mut frames, &mut stream).await?;
-        tracing::info!(snapshot = %received.meta, "snapshot received");
+        let index = received.meta.last_log_id.map_or(0, |id| id.index);
+        tracing::info!(index, "snapshot received");
         let snapshot = Snapshot { meta: received.meta, snapshot: received.data };
         let answer = self.core.install_full_snapshot(received.vote, snapshot).await.map_err(io::Error::other)?;
         send_frame(&mut stream, |out| super::codec::put_vote(out, &answer.vote)).await?;

@@ -42,8 +42,8 @@ thread_local! {
     static COMPILING: Cell<bool> = const { Cell::new(false) };
     /// The statement being compiled reads a table-valued PRAGMA function.
     static READS_PRAGMA: Cell<bool> = const { Cell::new(false) };
-    /// A statement compiled since [`forget_sequence_writes`] writes AUTOINCREMENT's counters itself.
-    static WRITES_SEQUENCE: Cell<bool> = const { Cell::new(false) };
+    /// What was compiled since [`watch_writes`] writes of SQLite's own tables.
+    static SYSTEM_WRITES: Cell<SystemWrites> = const { Cell::new(SystemWrites { sequence: false, statistics: false }) };
 }
 
 /// Puts a switch back, also when the code under it panics.
@@ -80,15 +80,44 @@ pub(super) fn read_a_pragma_function() -> bool {
     READS_PRAGMA.get()
 }
 
-/// Begins to watch for statements that write `sqlite_sequence`.
-pub(super) fn forget_sequence_writes() {
-    WRITES_SEQUENCE.set(false);
+/// Which of SQLite's own tables a statement writes. SQLite remembers their content, or fails at their limits, in ways
+/// that need care after such a statement.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub(super) struct SystemWrites {
+    /// AUTOINCREMENT's counters, by the tenant's own words.
+    pub(super) sequence: bool,
+    /// The planner's statistics.
+    pub(super) statistics: bool,
 }
 
-/// Whether a statement that writes `sqlite_sequence` was compiled, at first or again, since the watch began. Such a
-/// statement must not be cached, or the next run would go unnoticed.
-pub(super) fn writes_sequence() -> bool {
-    WRITES_SEQUENCE.get()
+impl SystemWrites {
+    /// Whether there are any. Then the statement must not be cached: the next run would go unnoticed.
+    pub(super) fn any(self) -> bool {
+        self.sequence || self.statistics
+    }
+}
+
+/// Begins to watch for statements that write SQLite's own tables.
+pub(super) fn watch_writes() {
+    SYSTEM_WRITES.set(SystemWrites::default());
+}
+
+/// What was compiled, at first or again, since the watch began.
+pub(super) fn system_writes() -> SystemWrites {
+    SYSTEM_WRITES.get()
+}
+
+fn note_system_write(action: &Action<'_>) {
+    let mut writes = SYSTEM_WRITES.get();
+    match action.code {
+        codes::SQLITE_ANALYZE => writes.statistics = true,
+        codes::SQLITE_INSERT | codes::SQLITE_UPDATE | codes::SQLITE_DELETE => {
+            writes.sequence |= action.first.eq_ignore_ascii_case("sqlite_sequence");
+            writes.statistics |= has_prefix(action.first, "sqlite_stat");
+        }
+        _ => return,
+    }
+    SYSTEM_WRITES.set(writes);
 }
 
 /// Allows or refuses one action.
@@ -143,11 +172,7 @@ fn judge_names(action: &Action<'_>) -> Result<(), String> {
     if has_prefix(action.first, INTERNAL_PREFIX) || has_prefix(action.second, INTERNAL_PREFIX) {
         return Err(format!("`{}` belongs to debros and is not allowed in SQL", action.first));
     }
-    if matches!(action.code, codes::SQLITE_INSERT | codes::SQLITE_UPDATE)
-        && action.first.eq_ignore_ascii_case("sqlite_sequence")
-    {
-        WRITES_SEQUENCE.set(true);
-    }
+    note_system_write(action);
     if action.code == codes::SQLITE_READ {
         if action.first.eq_ignore_ascii_case("dbstat") {
             return Err("reading `dbstat` is not allowed".to_owned());
@@ -159,7 +184,8 @@ fn judge_names(action: &Action<'_>) -> Result<(), String> {
     Ok(())
 }
 
-fn has_prefix(name: &str, prefix: &str) -> bool {
+/// Whether a name begins so, in any case.
+pub(super) fn has_prefix(name: &str, prefix: &str) -> bool {
     name.get(..prefix.len()).is_some_and(|start| start.eq_ignore_ascii_case(prefix))
 }
 

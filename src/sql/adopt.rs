@@ -14,7 +14,7 @@ use rusqlite::config::DbConfig;
 use super::error::{AdoptError, SqlError, is_fatal, message, primary_code};
 use super::internal::{self, Applied, Sticky};
 use super::tables::{quoted, stored_tables};
-use super::{connection, generated_names};
+use super::{connection, effects};
 
 /// The first bytes of every SQLite file.
 const HEADER: &[u8; 16] = b"SQLite format 3\0";
@@ -106,8 +106,8 @@ fn no_largest_rowid(connection: &Connection) -> rusqlite::Result<Option<String>>
 
 fn no_ended_sequence(connection: &Connection) -> rusqlite::Result<Option<String>> {
     let there = "SELECT count(*) FROM sqlite_schema WHERE name = 'sqlite_sequence'";
-    let ended = connection.query_row(there, [], |row| row.get::<_, i64>(0))? > 0
-        && generated_names::sequence_at_end(connection)?;
+    let ended =
+        connection.query_row(there, [], |row| row.get::<_, i64>(0))? > 0 && effects::sequence_at_end(connection)?;
     Ok(ended.then(|| format!("sqlite_sequence has reached {}: reset it", i64::MAX)))
 }
 

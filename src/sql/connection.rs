@@ -77,14 +77,15 @@ pub(super) fn open_read(path: &Path) -> rusqlite::Result<Connection> {
     Ok(connection)
 }
 
-/// Double-quoted string literals stay on, as in the bundled build's and rqlite's default.
+/// Double-quoted string literals stay on, as in the bundled build's and rqlite's default. The length of SQL text is
+/// limited where it comes in: SQLite's own limit would also apply to the schema, which ALTER TABLE can grow beyond it,
+/// and the file could not be opened again.
 fn fence(connection: &mut Connection, role: Role) -> rusqlite::Result<()> {
     connection.set_db_config(DbConfig::SQLITE_DBCONFIG_DEFENSIVE, true)?;
     connection.set_db_config(DbConfig::SQLITE_DBCONFIG_TRUSTED_SCHEMA, false)?;
     let as_limit = |max: usize| i32::try_from(max).unwrap_or(i32::MAX);
     for (limit, max) in [
         (Limit::SQLITE_LIMIT_LENGTH, limits::SQL_VALUE_BYTES_MAX),
-        (Limit::SQLITE_LIMIT_SQL_LENGTH, limits::SQL_TEXT_BYTES_MAX),
         (Limit::SQLITE_LIMIT_EXPR_DEPTH, limits::SQL_EXPRESSION_DEPTH_MAX),
         (Limit::SQLITE_LIMIT_COMPOUND_SELECT, limits::SQL_COMPOUND_TERMS_MAX),
         (Limit::SQLITE_LIMIT_VDBE_OP, limits::SQL_PROGRAM_OPS_MAX),

@@ -7,18 +7,17 @@
 //! statement's failure known in advance, so that it does not run. Whatever the batch was, the effects are those of a
 //! statement that failed and changed nothing.
 
-use std::cell::Cell;
 use std::time::Instant;
 
 use rusqlite::Connection;
 use rusqlite::StatementStatus;
-use rusqlite::hooks::Action;
 
+use super::bind::bind;
 use super::connection::ForeignKeys;
 use super::error::failure;
 use super::internal::Sticky;
-use super::statement::{Pieces, Prepared, ResultLimits, Trouble, bind, collect, only_reads, run_own};
-use super::{admission, ffi, generated_names, meter, randomness, text};
+use super::statement::{Pieces, Prepared, ResultLimits, Trouble, collect, only_reads, run_own};
+use super::{admission, analyze, effects, ffi, meter, randomness, text};
 use crate::types::command::{Atomicity, Execute, RowsWanted};
 use crate::types::statement::{Rows, Statement, StatementError, StatementErrorKind, StatementResult, Written};
 
@@ -62,6 +61,22 @@ pub(super) enum End {
     Killed(Poison),
 }
 
+/// A statement that ran and failed.
+struct Failure {
+    error: StatementError,
+    rest: Rest,
+    effects: Effects,
+}
+
+/// What a failed statement has left in the open transaction.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Effects {
+    /// Nothing: it only read, or SQLite has undone it.
+    None,
+    /// Rows: the transaction must go.
+    Left,
+}
+
 /// Why a piece has no result.
 enum Stop {
     Failed(StatementError, Rest),
@@ -75,24 +90,6 @@ impl From<rusqlite::Error> for Stop {
     }
 }
 
-thread_local! {
-    /// A row got the rowid after which SQLite picks random ones.
-    static LARGEST_ROWID_SEEN: Cell<bool> = const { Cell::new(false) };
-    /// A row was inserted with rowid 0, which `last_insert_rowid()` cannot tell from no insert.
-    static ROWID_ZERO_SEEN: Cell<bool> = const { Cell::new(false) };
-}
-
-/// Watches for rowids that need care.
-pub(super) fn install_rowid_watch(connection: &mut Connection) -> rusqlite::Result<()> {
-    connection.update_hook(Some(|action: Action, _: &str, _: &str, rowid: i64| {
-        if rowid == i64::MAX && action != Action::SQLITE_DELETE {
-            LARGEST_ROWID_SEEN.set(true);
-        } else if rowid == 0 && action == Action::SQLITE_INSERT {
-            ROWID_ZERO_SEEN.set(true);
-        }
-    }))
-}
-
 /// A run of one entry.
 pub(super) struct EntryRun<'a> {
     connection: &'a Connection,
@@ -103,6 +100,8 @@ pub(super) struct EntryRun<'a> {
     limits: ResultLimits,
     /// The counters that responses repeat.
     pub(super) sticky: Sticky,
+    /// A statement wrote the planner's statistics, or tried.
+    pub(super) statistics_touched: bool,
 }
 
 impl<'a> EntryRun<'a> {
@@ -114,17 +113,24 @@ impl<'a> EntryRun<'a> {
         sticky: Sticky,
     ) -> EntryRun<'a> {
         let limits = ResultLimits { rows_max: execute.result_rows_max, bytes_left: execute.result_bytes_max };
-        EntryRun { connection, foreign_keys, poisons, execute, steps_left: execute.steps_max, limits, sticky }
+        EntryRun {
+            connection,
+            foreign_keys,
+            poisons,
+            execute,
+            steps_left: execute.steps_max,
+            limits,
+            sticky,
+            statistics_touched: false,
+        }
     }
 
     /// Runs all statements. An error is this machine's.
     pub(super) fn run(&mut self) -> rusqlite::Result<End> {
-        let end = match self.execute.atomicity {
+        match self.execute.atomicity {
             Atomicity::EachStatement => self.run_statements(),
             Atomicity::Transaction => self.run_transaction(),
-        };
-        meter::disarm();
-        end
+        }
     }
 
     fn run_transaction(&mut self) -> rusqlite::Result<End> {
@@ -190,16 +196,33 @@ impl<'a> EntryRun<'a> {
             if let Some(poison) = self.poisons.iter().find(|p| p.statement == position && p.piece == piece) {
                 return Err(Stop::Failed(poison.error.clone(), poison.rest));
             }
-            admission::forget_sequence_writes();
+            admission::watch_writes();
             let prepared = match pieces.next() {
                 Ok(None) => break,
                 Ok(Some(prepared)) => prepared,
                 Err(trouble) => return Err(self.stop_of(trouble)),
             };
-            result = Some(self.run_piece(prepared, statement, &mut taken, (position, piece))?);
+            let place = (position, piece);
+            result = Some(if analyze::is_of_everything(prepared.sql()) {
+                drop(prepared);
+                self.analyze_everything(place)?
+            } else {
+                self.run_piece(prepared, statement, &mut taken, place)?
+            });
         }
         let elapsed = u64::try_from(start.elapsed().as_nanos()).unwrap_or(u64::MAX);
         Ok(result.map(|result| self.answer(result, elapsed)))
+    }
+
+    /// ANALYZE goes through the tables in the order of a hash table in memory, and so would the rows that it leaves.
+    fn analyze_everything(&mut self, place: (usize, usize)) -> Result<Option<Rows>, Stop> {
+        for sql in analyze::of_each_table(self.connection)? {
+            let mut pieces = Pieces::of(self.connection, &sql);
+            if let Some(prepared) = pieces.next().map_err(|trouble| self.stop_of(trouble))? {
+                self.run_piece(prepared, &Statement::default(), &mut 0, place)?;
+            }
+        }
+        Ok(None)
     }
 
     fn answer(&self, rows: Option<Rows>, elapsed_ns: u64) -> StatementResult {
@@ -231,45 +254,45 @@ impl<'a> EntryRun<'a> {
         bind(&mut prepared, statement, taken).map_err(|trouble| self.stop_of(trouble))?;
         let generator = randomness::state();
         let rowid_before = self.connection.last_insert_rowid();
-        LARGEST_ROWID_SEEN.set(false);
-        ROWID_ZERO_SEEN.set(false);
-
+        effects::forget_rowids();
         let ran = self.step(&mut prepared, read_only);
-        let steps = u64::from(prepared.get_status(StatementStatus::VmStep).cast_unsigned());
-        let over_budget = steps > self.steps_left;
-        self.steps_left = self.steps_left.saturating_sub(steps);
-
-        let verdict = match ran {
-            Err(Trouble::Fatal(error)) => return Err(Stop::Fatal(error)),
-            Err(Trouble::Interrupted) => Err((timeout(), Rest::FailsAlike)),
-            _ if over_budget => Err((timeout(), Rest::FailsAlike)),
-            Err(Trouble::Failed(error)) => Err((error, Rest::GoesOn)),
-            Ok(rows) => match self.objection(read_only, prepared.sql())? {
-                Some(error) => Err((error, Rest::GoesOn)),
-                None => Ok(rows),
-            },
-        };
-        if verdict.is_ok() {
+        let judged = self.judge(ran, read_only, prepared.sql());
+        if matches!(judged, Ok(Ok(_))) {
             self.remember(read_only, prepared.sql(), rowid_before);
         }
-        if admission::writes_sequence() {
+        let system_writes = admission::system_writes();
+        self.statistics_touched |= system_writes.statistics;
+        if system_writes.any() {
             prepared.discard();
-        } else {
-            drop(prepared);
         }
-        match verdict {
-            Ok(rows) => Ok(rows),
-            Err((error, rest)) => {
-                randomness::restore(generator);
-                ffi::set_last_insert_rowid(self.connection, rowid_before);
-                Err(self.undo(error, rest, read_only, place))
-            }
-        }
+        judged?.map_err(|failure| {
+            randomness::restore(generator);
+            ffi::set_last_insert_rowid(self.connection, rowid_before);
+            self.undo(failure, place)
+        })
     }
 
+    /// Runs a statement and takes its steps off the budget.
     fn step(&mut self, prepared: &mut rusqlite::Statement<'_>, read_only: bool) -> Result<Option<Rows>, Trouble> {
         prepared.reset_status(StatementStatus::VmStep);
         meter::arm(self.steps_left.saturating_mul(2).saturating_add(STEPS_SLACK), None);
+        let ran = self.step_to_end(prepared, read_only);
+        // Our own statements follow; they are not the tenant's to pay for.
+        meter::disarm();
+        let steps = u64::from(prepared.get_status(StatementStatus::VmStep).cast_unsigned());
+        match self.steps_left.checked_sub(steps) {
+            Some(left) => self.steps_left = left,
+            None if matches!(ran, Err(Trouble::Fatal(_))) => {}
+            None => return Err(Trouble::Interrupted),
+        }
+        ran
+    }
+
+    fn step_to_end(
+        &mut self,
+        prepared: &mut rusqlite::Statement<'_>,
+        read_only: bool,
+    ) -> Result<Option<Rows>, Trouble> {
         if prepared.column_count() == 0 {
             prepared.raw_execute()?;
             return Ok(None);
@@ -282,34 +305,44 @@ impl<'a> EntryRun<'a> {
         collect(prepared, &mut self.limits).map(Some)
     }
 
-    /// What is wrong with a statement that SQLite has run without complaint.
-    fn objection(&self, read_only: bool, sql: &str) -> rusqlite::Result<Option<StatementError>> {
-        if read_only {
-            return Ok(None);
+    /// Decides what a run statement's result is. The outer error is this machine's.
+    fn judge(
+        &self,
+        ran: Result<Option<Rows>, Trouble>,
+        read_only: bool,
+        sql: &str,
+    ) -> Result<Result<Option<Rows>, Failure>, Stop> {
+        let effects = if read_only { Effects::None } else { Effects::Left };
+        // OR FAIL and RAISE(FAIL) keep the rows before the failing one, so failed statements are looked at as well.
+        let mut objection = match ran {
+            Ok(_) | Err(Trouble::Failed(_)) if !read_only => effects::objection(self.connection)?,
+            _ => None,
+        };
+        if objection.is_none() && ran.is_ok() && !read_only {
+            objection = effects::objection_to_table(self.connection, sql)?;
         }
-        if LARGEST_ROWID_SEEN.get() {
-            let message = "rowid 9223372036854775807 is not allowed: SQLite would choose the next ones at random";
-            return Ok(Some(failure(StatementErrorKind::Refused, message)));
+        if let Some(error) = objection {
+            return Ok(Err(Failure { error, rest: Rest::GoesOn, effects }));
         }
-        if admission::writes_sequence() && generated_names::sequence_at_end(self.connection)? {
-            let message = "sqlite_sequence may not reach 9223372036854775807: the table could take no more rows";
-            return Ok(Some(failure(StatementErrorKind::Refused, message)));
+        match ran {
+            Err(Trouble::Fatal(error)) => Err(Stop::Fatal(error)),
+            Err(Trouble::Interrupted) => Ok(Err(Failure { error: timeout(), rest: Rest::FailsAlike, effects })),
+            Err(Trouble::Failed(error)) => {
+                // Too large an answer is found by us, with the rows written; everything else is undone by SQLite.
+                let by_sqlite = error.kind != StatementErrorKind::TooLarge;
+                let effects = if by_sqlite { Effects::None } else { effects };
+                Ok(Err(Failure { error, rest: Rest::GoesOn, effects }))
+            }
+            Ok(_) if self.execute.atomicity == Atomicity::EachStatement && self.violates_foreign_keys() => {
+                Ok(Err(Failure { error: foreign_key_failure(), rest: Rest::GoesOn, effects }))
+            }
+            Ok(rows) => Ok(Ok(rows)),
         }
-        if text::mentions(sql, "create") && generated_names::in_newest_table(self.connection, sql)? {
-            let message = "CREATE TABLE AS SELECT with columns of equal names is not allowed: name them with AS";
-            return Ok(Some(failure(StatementErrorKind::Refused, message)));
-        }
-        if self.execute.atomicity == Atomicity::EachStatement && self.violates_foreign_keys() {
-            return Ok(Some(foreign_key_failure()));
-        }
-        Ok(None)
     }
 
-    /// The failure of a statement, undone already by SQLite, or else to be undone with the transaction.
-    fn undo(&self, error: StatementError, rest: Rest, read_only: bool, (statement, piece): (usize, usize)) -> Stop {
-        let undone_by_sqlite =
-            read_only || matches!(error.kind, StatementErrorKind::Sqlite) && error.message != FOREIGN_KEY_MESSAGE;
-        if undone_by_sqlite && !self.connection.is_autocommit() {
+    fn undo(&self, failure: Failure, (statement, piece): (usize, usize)) -> Stop {
+        let Failure { error, rest, effects } = failure;
+        if effects == Effects::None && !self.connection.is_autocommit() {
             Stop::Failed(error, rest)
         } else {
             Stop::Killed(Poison { statement, piece, error, rest })
@@ -321,7 +354,7 @@ impl<'a> EntryRun<'a> {
             return;
         }
         let rowid = self.connection.last_insert_rowid();
-        if rowid != 0 || rowid_before != 0 || ROWID_ZERO_SEEN.get() {
+        if rowid != 0 || rowid_before != 0 || effects::rowid_zero_seen() {
             self.sticky.last_insert_id = rowid;
         }
         if !text::begins_with(sql, &["CREATE", "DROP", "ALTER", "ANALYZE", "REINDEX", "PRAGMA"]) {
@@ -338,11 +371,9 @@ impl<'a> EntryRun<'a> {
     }
 }
 
-/// SQLite's own words for it.
-const FOREIGN_KEY_MESSAGE: &str = "FOREIGN KEY constraint failed";
-
+/// In SQLite's own words.
 fn foreign_key_failure() -> StatementError {
-    failure(StatementErrorKind::Sqlite, FOREIGN_KEY_MESSAGE)
+    failure(StatementErrorKind::Sqlite, "FOREIGN KEY constraint failed")
 }
 
 fn foreign_key_poison(statement: usize, piece: usize) -> Poison {

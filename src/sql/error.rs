@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 
 use rusqlite::ffi;
 
+use crate::types::limits::SQL_PROGRAM_OPS_MAX;
 use crate::types::statement::{StatementError, StatementErrorKind};
 
 /// This machine cannot go on with a database file.
@@ -113,13 +114,13 @@ pub(super) fn is_fatal(error: &rusqlite::Error) -> bool {
     match extended {
         // What FTS5's and R-tree's own checks report about data that a tenant gave them, and the same everywhere.
         ffi::SQLITE_CORRUPT_VTAB | ffi::SQLITE_CORRUPT_SEQUENCE => false,
+        code if code & 0xff == ffi::SQLITE_NOMEM => !memory_is_available(),
         code => matches!(
             code & 0xff,
             ffi::SQLITE_IOERR
                 | ffi::SQLITE_FULL
                 | ffi::SQLITE_CORRUPT
                 | ffi::SQLITE_NOTADB
-                | ffi::SQLITE_NOMEM
                 | ffi::SQLITE_CANTOPEN
                 | ffi::SQLITE_PROTOCOL
                 | ffi::SQLITE_BUSY
@@ -128,6 +129,13 @@ pub(super) fn is_fatal(error: &rusqlite::Error) -> bool {
                 | ffi::SQLITE_NOLFS
         ),
     }
+}
+
+/// SQLite says "out of memory" also for a program of more instructions than its limit allows, which is the same on
+/// every replica. So it is believed only when there is none.
+fn memory_is_available() -> bool {
+    const PROBE_BYTES: usize = 64 * 1024 * 1024;
+    std::hint::black_box(Vec::<u8>::new()).try_reserve_exact(PROBE_BYTES).is_ok()
 }
 
 /// A bare result code as an error.
@@ -147,6 +155,11 @@ pub(super) fn primary_code(error: &rusqlite::Error) -> i32 {
 
 /// SQLite's own words, without anything around them.
 pub(super) fn message(error: &rusqlite::Error) -> String {
+    if primary_code(error) == ffi::SQLITE_NOMEM {
+        return format!(
+            "the statement is too complex: it takes more than {SQL_PROGRAM_OPS_MAX} instructions, split it"
+        );
+    }
     match error {
         rusqlite::Error::SqliteFailure(_, Some(message)) => message.clone(),
         rusqlite::Error::SqlInputError { msg, .. } => msg.clone(),

@@ -15,9 +15,9 @@ const CREATE: &str = "
 PRAGMA writable_schema=ON;
 CREATE TABLE sqlite_debros_applied(
     id INTEGER PRIMARY KEY,
-    log_index INTEGER NOT NULL,
-    last_insert_id INTEGER NOT NULL,
-    rows_affected INTEGER NOT NULL
+    log_index TEXT NOT NULL,
+    last_insert_id TEXT NOT NULL,
+    rows_affected TEXT NOT NULL
 );
 CREATE TABLE sqlite_debros_idempotency(
     key TEXT PRIMARY KEY NOT NULL,
@@ -27,7 +27,8 @@ CREATE TABLE sqlite_debros_idempotency(
     UNIQUE(unix_ms, key)
 ) WITHOUT ROWID;
 PRAGMA writable_schema=OFF;
-INSERT INTO sqlite_debros_applied VALUES(1, 0, 0, 0);
+INSERT INTO sqlite_debros_applied
+    VALUES(1, '00000000000000000000', '00000000000000000000', '00000000000000000000');
 ";
 
 /// The internal tables take a plain name before they are dropped: SQLite drops nothing that begins with `sqlite_`.
@@ -56,6 +57,12 @@ pub(super) struct Sticky {
     pub(super) rows_affected: i64,
 }
 
+/// Numbers have one width: the row is then always overwritten where it lies, and leaves no remains of shorter ones
+/// that would depend on how the log was batched. Replicas' files stay equal byte by byte.
+fn fixed_width(number: i64) -> String {
+    format!("{number:020}")
+}
+
 /// Makes the internal tables in a transaction of its own.
 pub(super) fn create(connection: &Connection) -> rusqlite::Result<()> {
     connection.execute_batch("BEGIN IMMEDIATE")?;
@@ -69,7 +76,8 @@ pub(super) fn read(connection: &Connection) -> rusqlite::Result<Option<Applied>>
     if connection.query_row(there, [], |_| Ok(())).optional()?.is_none() {
         return Ok(None);
     }
-    let sql = "SELECT log_index, last_insert_id, rows_affected FROM sqlite_debros_applied WHERE id = 1";
+    let sql = "SELECT CAST(log_index AS INTEGER), CAST(last_insert_id AS INTEGER), CAST(rows_affected AS INTEGER) \
+        FROM sqlite_debros_applied WHERE id = 1";
     trusted(|| {
         connection.query_row(sql, [], |row| {
             let sticky = Sticky { last_insert_id: row.get(1)?, rows_affected: row.get(2)? };
@@ -81,7 +89,8 @@ pub(super) fn read(connection: &Connection) -> rusqlite::Result<Option<Applied>>
 /// Writes what the file has applied, in the open transaction.
 pub(super) fn write(connection: &Connection, applied: Applied) -> rusqlite::Result<()> {
     let sql = "/*debros*/ UPDATE sqlite_debros_applied SET log_index = ?1, last_insert_id = ?2, rows_affected = ?3";
-    let values = (applied.index as i64, applied.sticky.last_insert_id, applied.sticky.rows_affected);
+    let Applied { index, sticky } = applied;
+    let values = [index as i64, sticky.last_insert_id, sticky.rows_affected].map(fixed_width);
     with_own(connection, sql, |statement| statement.execute(values)).map(drop)
 }
 

@@ -13,8 +13,10 @@
 //! | the time, however SQL asks for it | `clock_vfs`: the entry's |
 //! | `random()`, `randomblob()`, `total_changes()` | `randomness`: seeded by the entry, counted from its start |
 //! | `changes()`, `last_insert_rowid()` | set to 0 before each entry |
-//! | random rowids after the largest one | `entry`: that rowid is refused |
-//! | random column names of CREATE TABLE AS | `generated_names`: refused |
+//! | random rowids after the largest one | `effects`: that rowid is refused |
+//! | random column names of CREATE TABLE AS | `effects`: refused |
+//! | the planner's statistics | `analyze`: gathered in one order, in memory as in the file |
+//! | what FTS5 gathers before it writes | `database`: written at the end of each entry |
 //! | versions, paths, ATTACH, VACUUM, connection settings | `admission`: refused |
 //! | statements that end the batch's transaction | `entry`, `database`: the batch is run again without them |
 //! | deferred foreign keys | checked per entry |
@@ -24,13 +26,15 @@
 
 mod admission;
 mod adopt;
+mod analyze;
+mod bind;
 mod checkpoint;
 mod clock_vfs;
 mod connection;
+mod effects;
 mod entry;
 mod error;
 mod ffi;
-mod generated_names;
 mod idempotency;
 mod internal;
 mod meter;
@@ -45,6 +49,8 @@ pub mod dump;
 pub mod readers;
 pub mod snapshot;
 
+#[cfg(test)]
+mod database_tests;
 #[cfg(test)]
 mod fence_tests;
 #[cfg(test)]

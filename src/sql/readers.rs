@@ -12,9 +12,10 @@ use std::time::{Duration, Instant};
 
 use rusqlite::Connection;
 
+use super::bind::bind;
 use super::error::{ReadError, SqlError, failure};
 use super::meter::{self, Stopped};
-use super::statement::{Pieces, Prepared, ResultLimits, Trouble, bind, collect, only_reads, run_own};
+use super::statement::{Pieces, Prepared, ResultLimits, Trouble, collect, only_reads, run_own};
 use super::{connection, ffi};
 use crate::types::command::Atomicity;
 use crate::types::limits::{READ_DEADLINE_DEFAULT, READERS_PER_NAMESPACE_MAX, RESULT_BYTES_MAX, RESULT_ROWS_MAX};

@@ -4,16 +4,18 @@
 use std::path::{Path, PathBuf};
 
 use proptest::prelude::*;
-use proptest::test_runner::{Config, TestRunner};
+use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
 
 use super::admission::trusted;
+use super::connection::open_read_plain;
 use super::database::{BatchEntry, Database};
 use super::readers::Readers;
+use super::tables::{StoredTable, quoted, stored_tables};
 use super::testing::{execute, stamp, timeless};
 use crate::types::command::{Atomicity, Execute, Executed, IdempotencyKey, Outcome, RowsWanted};
 use crate::types::statement::{Statement, Value};
 
-const SCHEMA: [&str; 14] = [
+const SCHEMA: [&str; 15] = [
     "CREATE TABLE t(id INTEGER PRIMARY KEY, a UNIQUE, b TEXT DEFAULT CURRENT_TIMESTAMP, c DEFAULT (random()), \
      d AS (coalesce(a, 0) + 1) STORED)",
     "CREATE TABLE seq(id INTEGER PRIMARY KEY AUTOINCREMENT, v, at DEFAULT (strftime('%Y-%m-%d %H:%M:%f','now')))",
@@ -22,6 +24,7 @@ const SCHEMA: [&str; 14] = [
     "CREATE INDEX log_what ON log(what, n)",
     "CREATE VIEW clock AS SELECT datetime('now','subsec') AS now, random() AS r, hex(randomblob(4)) AS h",
     "CREATE TRIGGER t_insert AFTER INSERT ON t BEGIN INSERT INTO log(what, n) VALUES('t', random()), ('c', changes()); END",
+    "CREATE TRIGGER t_insert_too AFTER INSERT ON t BEGIN INSERT INTO log(what) VALUES('too'); END",
     "CREATE TRIGGER t_stop BEFORE INSERT ON t WHEN new.a = 13 BEGIN SELECT RAISE(ROLLBACK, 'thirteen'); END",
     "CREATE TRIGGER t_fail BEFORE INSERT ON t WHEN new.a = 14 BEGIN SELECT RAISE(FAIL, 'fourteen'); END",
     "CREATE VIRTUAL TABLE ft USING fts5(body, tokenize='porter')",
@@ -32,7 +35,7 @@ const SCHEMA: [&str; 14] = [
 ];
 
 /// Statements with at most one `?`, chosen for what could differ between replicas.
-const POOL: [&str; 54] = [
+const POOL: [&str; 60] = [
     "INSERT INTO t(a) VALUES(?)",
     "INSERT INTO t(a) VALUES(?) ON CONFLICT(a) DO UPDATE SET b = CURRENT_TIME || random(), c = excluded.c RETURNING *",
     "INSERT OR ROLLBACK INTO t(a) VALUES(?)",
@@ -87,6 +90,12 @@ const POOL: [&str; 54] = [
     "INSERT INTO log(what, n) SELECT what || 'x', random() FROM log LIMIT 3; DELETE FROM log WHERE n % 11 = 0; SELECT 1",
     "PRAGMA user_version = 3",
     "SELECT count(*), random() FROM t",
+    "INSERT INTO sqlite_stat1 VALUES('t', 'sqlite_autoindex_t_1', ? || '000 1')",
+    "DELETE FROM sqlite_stat1 WHERE rowid % 3 = ? % 3",
+    "ANALYZE log; INSERT OR ROLLBACK INTO t(a) VALUES(13)",
+    "INSERT INTO log(what, n) SELECT x.a, y.n FROM t x JOIN log y ON y.n % 10 = x.id % 10 WHERE x.c > 0 LIMIT 6",
+    "REINDEX",
+    "INSERT INTO log(what, n) SELECT ft.rowid, rt.note FROM ft, rt WHERE ft MATCH 'words' AND rt.x0 > ? LIMIT 3",
 ];
 
 #[derive(Clone, Debug)]
@@ -141,6 +150,8 @@ fn plan() -> impl Strategy<Value = Vec<Step>> {
 struct End {
     outcomes: Vec<Outcome>,
     dump: String,
+    /// Every row of every table, the internal ones and those below virtual tables included.
+    rows: Vec<String>,
     hash: [u8; 32],
     file: Vec<u8>,
 }
@@ -190,7 +201,31 @@ fn run(entries: &[Execute], plan: &[Step]) -> End {
     let mut dump = Vec::new();
     readers.dump_sql(&[], &mut dump).expect("dumps");
     let hash = readers.snapshot().expect("snapshot").content_hash().expect("hashes");
-    End { outcomes, dump: String::from_utf8(dump).expect("text"), hash, file: std::fs::read(&path).expect("reads") }
+    let rows = all_rows(&path);
+    End {
+        outcomes,
+        dump: String::from_utf8(dump).expect("text"),
+        rows,
+        hash,
+        file: std::fs::read(&path).expect("reads"),
+    }
+}
+
+fn all_rows(path: &Path) -> Vec<String> {
+    let connection = open_read_plain(path).expect("opens");
+    let mut lines = Vec::new();
+    for StoredTable { name, rowid } in stored_tables(&connection).expect("lists") {
+        let sql = format!("SELECT {}, * FROM {} NOT INDEXED", rowid.unwrap_or("NULL"), quoted(&name));
+        let mut statement = connection.prepare(&sql).expect("compiles");
+        let columns = statement.column_count();
+        let mut rows = statement.query([]).expect("runs");
+        while let Some(row) = rows.next().expect("reads") {
+            let values: Vec<_> =
+                (0..columns).map(|column| format!("{:?}", row.get_ref(column).expect("reads"))).collect();
+            lines.push(format!("{name}: {}", values.join(" ")));
+        }
+    }
+    lines
 }
 
 fn copy_files(from: &Path, to: &Path, lost_per_mille: u64) -> PathBuf {
@@ -221,14 +256,19 @@ fn same_pages(left: &[u8], right: &[u8]) -> bool {
         VOLATILE_HEADER.into_iter().for_each(|range| bytes[range].fill(0));
         bytes
     };
-    mask(left) == mask(right)
+    let (l, r) = (mask(left), mask(right));
+    l == r
 }
 
 #[test]
 fn the_same_log_gives_the_same_content_however_it_is_applied() {
-    let cases = std::env::var("DEBROS_REPLAY_CASES").ok().and_then(|cases| cases.parse().ok()).unwrap_or(24);
-    let mut runner = TestRunner::new(Config { cases, failure_persistence: None, ..Config::default() });
-    let seed_says = "rerun with the entries and plans printed above";
+    let from_environment = |name: &str| std::env::var(name).ok().and_then(|value| value.parse().ok());
+    let cases = from_environment("DEBROS_REPLAY_CASES").unwrap_or(16);
+    let seed = from_environment("DEBROS_REPLAY_SEED").unwrap_or_else(std::process::id);
+    let mut seed_bytes = [0; 32];
+    seed_bytes[..4].copy_from_slice(&seed.to_le_bytes());
+    let config = Config { cases, failure_persistence: None, ..Config::default() };
+    let mut runner = TestRunner::new_with_rng(config, TestRng::from_seed(RngAlgorithm::ChaCha, &seed_bytes));
     let outcome = runner.run(&(entries(), plan(), plan()), |(mut entries, first, second)| {
         entries.insert(0, execute(&SCHEMA));
         let (left, right) = (run(&entries, &first), run(&entries, &second));
@@ -236,11 +276,15 @@ fn the_same_log_gives_the_same_content_however_it_is_applied() {
             prop_assert_eq!(l, r, "outcome of entry {}", at + 1);
         }
         prop_assert_eq!(&left.dump, &right.dump);
+        for (l, r) in left.rows.iter().zip(&right.rows) {
+            prop_assert_eq!(l, r);
+        }
+        prop_assert_eq!(left.rows.len(), right.rows.len());
         prop_assert!(left.hash == right.hash, "hashes differ");
         prop_assert!(same_pages(&left.file, &right.file), "pages differ");
         Ok(())
     });
     if let Err(failure) = outcome {
-        panic!("{failure}\n{seed_says}");
+        panic!("{failure}\nrun again with DEBROS_REPLAY_SEED={seed} DEBROS_REPLAY_CASES={cases}");
     }
 }

@@ -1,4 +1,4 @@
-//! One SQL text to SQLite and back: its single statements, their parameters, their rows.
+//! One SQL text to SQLite and back: its single statements and their rows.
 //!
 //! Shared by the writer and the readers; knows nothing of either. A text that surely is one statement comes from the
 //! connection's statement cache, one with several is compiled piece by piece.
@@ -6,12 +6,13 @@
 use std::ops::{Deref, DerefMut};
 
 use rusqlite::fallible_iterator::FallibleIterator;
-use rusqlite::types::{ToSql, ToSqlOutput, ValueRef};
+use rusqlite::types::ValueRef;
 use rusqlite::{Batch, CachedStatement, Connection, ffi as codes};
 
 use super::error::{failure, is_fatal, message, primary_code};
 use super::{admission, ffi, text};
-use crate::types::statement::{Rows, Statement, StatementError, StatementErrorKind, Value};
+use crate::types::limits::SQL_TEXT_BYTES_MAX;
+use crate::types::statement::{Rows, StatementError, StatementErrorKind, Value};
 
 /// Why a single statement gave no result.
 pub(super) enum Trouble {
@@ -121,14 +122,25 @@ enum Rest<'c, 's> {
     Several(Batch<'c, 's>),
     /// SQLite takes a NUL for the end of the text: what follows it would be lost without a word.
     HasNul,
+    TooLong,
     Nothing,
+}
+
+impl Rest<'_, '_> {
+    /// Why a text is not even compiled, if so.
+    fn unusable(sql: &str) -> Option<Self> {
+        if sql.len() > SQL_TEXT_BYTES_MAX {
+            return Some(Rest::TooLong);
+        }
+        sql.contains('\0').then_some(Rest::HasNul)
+    }
 }
 
 impl<'c, 's> Pieces<'c, 's> {
     /// The statements of `sql`; none when it holds only white space and comments.
     pub(super) fn of(connection: &'c Connection, sql: &'s str) -> Pieces<'c, 's> {
-        let rest = if sql.contains('\0') {
-            Rest::HasNul
+        let rest = if let Some(unusable) = Rest::unusable(sql) {
+            unusable
         } else if !text::is_single(sql) || sql.trim_start().starts_with(OWN_MARK) {
             Rest::Several(Batch::new(connection, sql))
         } else if text::skip_blank(sql).is_empty() {
@@ -141,7 +153,7 @@ impl<'c, 's> Pieces<'c, 's> {
 
     /// As [`Pieces::of`], past the cache, so that [`ffi::column_tables`] finds the statement.
     pub(super) fn uncached(connection: &'c Connection, sql: &'s str) -> Pieces<'c, 's> {
-        let rest = if sql.contains('\0') { Rest::HasNul } else { Rest::Several(Batch::new(connection, sql)) };
+        let rest = Rest::unusable(sql).unwrap_or_else(|| Rest::Several(Batch::new(connection, sql)));
         Pieces { connection, sql, rest }
     }
 
@@ -155,6 +167,11 @@ impl<'c, 's> Pieces<'c, 's> {
                 let message = "SQL text must not contain a NUL character: use a parameter, or char(0)";
                 Err(Trouble::Failed(failure(StatementErrorKind::Refused, message)))
             }
+            Rest::TooLong => {
+                let message =
+                    format!("the SQL text has {} bytes, at most {SQL_TEXT_BYTES_MAX} are allowed", self.sql.len());
+                Err(Trouble::Failed(failure(StatementErrorKind::Sqlite, message)))
+            }
             Rest::Single(sql) => {
                 let prepared = admission::compiling(|| self.connection.prepare_cached(sql))?;
                 Ok(Some(Prepared::Cached(prepared, sql)))
@@ -167,62 +184,6 @@ impl<'c, 's> Pieces<'c, 's> {
             }
         }
     }
-}
-
-struct Parameter<'a>(&'a Value);
-
-impl ToSql for Parameter<'_> {
-    fn to_sql(&self) -> rusqlite::Result<ToSqlOutput<'_>> {
-        Ok(ToSqlOutput::Borrowed(match self.0 {
-            Value::Null => ValueRef::Null,
-            Value::Integer(number) => ValueRef::Integer(*number),
-            Value::Real(number) => ValueRef::Real(*number),
-            Value::Text(text) => ValueRef::Text(text.as_bytes()),
-            Value::Blob(bytes) => ValueRef::Blob(bytes),
-        }))
-    }
-}
-
-/// Binds the parameters of one piece. Each piece takes its own number of positional values off the list (`taken` are
-/// gone); named values go to all pieces. A named parameter without a value of its name takes a positional one.
-pub(super) fn bind(
-    prepared: &mut rusqlite::Statement<'_>,
-    statement: &Statement,
-    taken: &mut usize,
-) -> Result<(), Trouble> {
-    let wanted = prepared.parameter_count();
-    for index in 1..=wanted {
-        let value = match named_value(prepared, index, &statement.named) {
-            Some(value) => value,
-            None => {
-                let Some(value) = statement.positional.get(*taken) else {
-                    return Err(Trouble::Failed(too_few(wanted, statement)));
-                };
-                *taken += 1;
-                value
-            }
-        };
-        prepared.raw_bind_parameter(index, Parameter(value))?;
-    }
-    Ok(())
-}
-
-fn named_value<'v>(
-    prepared: &rusqlite::Statement<'_>,
-    index: usize,
-    named: &'v [(String, Value)],
-) -> Option<&'v Value> {
-    if named.is_empty() {
-        return None;
-    }
-    let name = prepared.parameter_name(index)?.trim_start_matches([':', '@', '$']);
-    named.iter().rev().find(|(key, _)| key.trim_start_matches([':', '@', '$']) == name).map(|(_, value)| value)
-}
-
-/// go-sqlite3's words, which rqlite's clients match on.
-fn too_few(wanted: usize, statement: &Statement) -> StatementError {
-    let got = statement.positional.len() + statement.named.len();
-    failure(StatementErrorKind::Parameters, format!("not enough args to execute query: want {wanted} got {got}"))
 }
 
 /// What a result may hold; bytes are shared by all results of a request.

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::exchange::exchange;
+use super::exchange::exchange;
 use crate::support;
 
 const GUARDED: [(&str, &str); 14] = [

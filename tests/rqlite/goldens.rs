@@ -11,7 +11,7 @@ use std::collections::BTreeMap;
 
 use serde::Deserialize;
 
-use crate::exchange::{Answer, exchange};
+use super::exchange::{Answer, exchange};
 use crate::support;
 
 /// A recorded exchange.

@@ -3,5 +3,3 @@
 mod access;
 mod exchange;
 mod goldens;
-#[path = "../support/mod.rs"]
-mod support;

@@ -1,0 +1,44 @@
+//! Why there is nothing to report.
+
+use std::io;
+use std::path::PathBuf;
+
+/// Why a measurement could not be made.
+#[derive(Debug, thiserror::Error)]
+pub enum BenchError {
+    /// The loader's own thread.
+    #[error("cannot start the loader: {0}")]
+    Runtime(#[source] io::Error),
+    /// The data directory.
+    #[error("{}: {source}", path.display())]
+    Disk {
+        /// Where.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// No connection to the listener.
+    #[error("cannot connect to {address}: {source}")]
+    Connect {
+        /// Of the listener.
+        address: String,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// The table could not be made.
+    #[error("the table `bench` could not be filled: {0}")]
+    Prepare(String),
+    /// A node, the echo or a question to a node.
+    #[error("`{command}` failed: {reason}")]
+    Process {
+        /// What was run.
+        command: String,
+        /// Its last words.
+        reason: String,
+    },
+    /// Told to stop.
+    #[error("interrupted")]
+    Interrupted,
+}

@@ -1,0 +1,10 @@
+//! What nodes promise while nothing fails but processes.
+
+mod dev;
+mod gateway;
+mod joining;
+mod leadership;
+mod membership;
+mod namespaces;
+mod single;
+mod three;
