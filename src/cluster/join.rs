@@ -18,7 +18,7 @@ use super::error::ClusterError;
 use super::view::Suffrage;
 use crate::mesh::{InboundStream, Mesh, MeshError, Protocol};
 use crate::raft::{FrameReader, Peer, send_frame};
-use crate::types::command::{MemberRole, Outcome};
+use crate::types::command::MemberRole;
 use crate::types::{ClusterId, Command, NodeId};
 
 /// What a join token's text begins with: says what it is, and which format.
@@ -87,6 +87,7 @@ impl FromStr for JoinToken {
 struct Question {
     cluster: ClusterId,
     secret: [u8; 32],
+    role: MemberRole,
     peer: Peer,
 }
 
@@ -104,8 +105,6 @@ enum Answer {
 pub struct Admission {
     /// The cluster.
     pub cluster: ClusterId,
-    /// What the token makes of it.
-    pub role: MemberRole,
     /// Who is there, and where.
     pub members: HashMap<NodeId, Vec<String>>,
 }
@@ -119,11 +118,6 @@ pub enum JoinError {
     /// The cluster said no.
     #[error("the cluster refused: {0}")]
     Refused(String),
-    /// The token is for another role.
-    #[error(
-        "the join token was made for `debros {0}`; start that, or make another with `debros cluster invite --role …`"
-    )]
-    OtherRole(&'static str),
 }
 
 /// Asks the members in the token, one after the other, until one lets this node in.
@@ -135,13 +129,7 @@ pub async fn join(mesh: &Mesh, token: &JoinToken, peer: &Peer, role: MemberRole)
     let mut failures = Vec::new();
     loop {
         for address in &token.addresses {
-            match ask(mesh, token, peer, address).await {
-                Ok(Answer::Admitted(admission)) if admission.role != role => {
-                    return Err(JoinError::OtherRole(match admission.role {
-                        MemberRole::Node => "node",
-                        MemberRole::Gateway => "gateway",
-                    }));
-                }
+            match ask(mesh, token, peer, role, address).await {
                 Ok(Answer::Admitted(admission)) => return Ok(admission),
                 Ok(Answer::Refused(reason)) => return Err(JoinError::Refused(reason)),
                 Ok(Answer::Later(reason)) => failures.push(format!("{address}: {reason}")),
@@ -157,12 +145,12 @@ pub async fn join(mesh: &Mesh, token: &JoinToken, peer: &Peer, role: MemberRole)
     }
 }
 
-async fn ask(mesh: &Mesh, token: &JoinToken, peer: &Peer, address: &str) -> io::Result<Answer> {
+async fn ask(mesh: &Mesh, token: &JoinToken, peer: &Peer, role: MemberRole, address: &str) -> io::Result<Answer> {
     let exchange = async {
         let member = mesh.dial(address, Duration::from_secs(5)).await.map_err(io::Error::other)?;
         let stream = mesh.open(member, Protocol::Join, Duration::from_secs(5)).await;
         let mut stream = stream.map_err(|error: MeshError| io::Error::other(error))?;
-        let question = Question { cluster: token.cluster, secret: token.secret, peer: peer.clone() };
+        let question = Question { cluster: token.cluster, secret: token.secret, role, peer: peer.clone() };
         send_frame(&mut stream, |out| put(out, &question)).await?;
         take(&FrameReader::default().expect(&mut stream).await?)
     };
@@ -235,19 +223,18 @@ impl Cluster {
             return Answer::Refused("the join token is for another cluster".to_owned());
         }
         let deadline = Instant::now() + JOIN_TIMEOUT / 2;
+        let role = question.role;
         let redeem = Command::RedeemInvite {
             secret_hash: *blake3::hash(&question.secret).as_bytes(),
             node: newcomer,
+            role,
             addresses: question.peer.addresses.clone(),
         };
-        let role = match self.submit(redeem, deadline).await {
-            Ok(applied) => match applied.outcome {
-                Outcome::Admitted { role } => role,
-                other => return Answer::Later(format!("unexpected outcome {other:?}")),
-            },
+        match self.submit(redeem, deadline).await {
+            Ok(_) => {}
             Err(ClusterError::Refused(refusal)) => return Answer::Refused(refusal.to_string()),
             Err(error) => return Answer::Later(error.to_string()),
-        };
+        }
         if role == MemberRole::Node
             && let Err(error) = self.set_member(newcomer, question.peer, deadline).await
         {
@@ -258,7 +245,6 @@ impl Cluster {
         let members = members.filter(|member| member.suffrage != Suffrage::Gateway);
         Answer::Admitted(Admission {
             cluster,
-            role,
             members: members.map(|member| (member.node, member.addresses)).collect(),
         })
     }

@@ -7,6 +7,7 @@ use super::error::ClusterError;
 use super::peer_api::{PeerError, PeerRequest, PeerResponse};
 use super::peers::{CallError, Peers};
 use crate::raft::Raft;
+use crate::tasks::Tasks;
 use crate::types::NodeId;
 
 /// How long a request waits for a leader when there is none. An election takes about a second; a cluster that has none
@@ -86,9 +87,12 @@ impl Cluster {
     }
 }
 
+/// A leader that handed over still answers what it was asked before; one that lives does it within this time.
+const FORMER_LEADER_PATIENCE: Duration = Duration::from_millis(700);
+
 /// Follows who leads. What was asked of an earlier leader may never be answered (a machine that lost its power closes
-/// no connection), so its callers are told at once rather than at their deadline.
-pub(super) async fn follow(raft: Raft, peers: Peers) {
+/// no connection), so its callers are told soon rather than at their deadline.
+pub(super) async fn follow(raft: Raft, peers: Peers, tasks: Tasks) {
     let mut known = None;
     while let Some(leader) = raft.wait_for_leader(|leader| leader != known).await {
         match leader {
@@ -96,11 +100,18 @@ pub(super) async fn follow(raft: Raft, peers: Peers) {
             None => tracing::warn!("no leader"),
         }
         if let (Some(former), Some(_)) = (known, leader) {
-            peers.forget(former);
+            tasks.spawn_until_cancelled(give_up(former, raft.clone(), peers.clone()));
         }
         known = leader.or(known);
         if leader.is_none() && raft.wait_for_leader(|leader| leader.is_some()).await.is_none() {
             return;
         }
+    }
+}
+
+async fn give_up(former: NodeId, raft: Raft, peers: Peers) {
+    tokio::time::sleep(FORMER_LEADER_PATIENCE).await;
+    if raft.leader() != Some(former) {
+        peers.forget(former);
     }
 }

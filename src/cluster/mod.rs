@@ -87,7 +87,7 @@ impl Cluster {
     pub fn new(raft: Raft, mesh: Mesh, limits: Limits, tasks: Tasks) -> Cluster {
         let peers = Peers::new(mesh.clone(), tasks.clone());
         let read_indexes = ReadIndexes::start(raft.clone(), peers.clone(), &tasks);
-        tasks.spawn_until_cancelled(leader::follow(raft.clone(), peers.clone()));
+        tasks.spawn_until_cancelled(leader::follow(raft.clone(), peers.clone(), tasks.clone()));
         let inner = Inner {
             raft,
             mesh,

@@ -338,8 +338,8 @@ impl Owner {
             Command::CreateInvite { secret_hash, role, expires_unix_ms } => {
                 system.create_invite(stamp, &secret_hash, role, expires_unix_ms)
             }
-            Command::RedeemInvite { secret_hash, node, addresses } => {
-                system.redeem_invite(stamp, &secret_hash, node, &addresses)
+            Command::RedeemInvite { secret_hash, node, role, addresses } => {
+                system.redeem_invite(stamp, &secret_hash, node, role, &addresses)
             }
             Command::RemoveGateway { node } => system.remove_gateway(node),
         };

@@ -292,6 +292,7 @@ impl System {
         stamp: Stamp,
         hash: &[u8; 32],
         node: NodeId,
+        wanted: MemberRole,
         addresses: &[String],
     ) -> Result<Outcome, SystemError> {
         self.begin()?;
@@ -308,8 +309,11 @@ impl System {
         if redeemed_by.is_some_and(|other| other != *node.public_key()) {
             return Ok(Outcome::Refused(Refusal::InvalidInvite));
         }
-        self.execute("UPDATE invite SET redeemed_by = ?2 WHERE hash = ?1", params![hash, node.public_key()])?;
         let role = self.role_of(&role)?;
+        if role != wanted {
+            return Ok(Outcome::Refused(Refusal::InviteForOtherRole(role)));
+        }
+        self.execute("UPDATE invite SET redeemed_by = ?2 WHERE hash = ?1", params![hash, node.public_key()])?;
         if role == MemberRole::Gateway {
             self.view_changed = true;
             self.execute(
@@ -317,7 +321,7 @@ impl System {
                 params![node.public_key(), addresses.join("\n")],
             )?;
         }
-        Ok(Outcome::Admitted { role })
+        Ok(Outcome::Admitted)
     }
 
     pub(super) fn remove_gateway(&mut self, node: NodeId) -> Result<Outcome, SystemError> {

@@ -130,6 +130,8 @@ pub enum Command {
         secret_hash: [u8; 32],
         /// Who uses it.
         node: NodeId,
+        /// What it wants to be; the token must have been made for that.
+        role: MemberRole,
         /// How to reach that node: multiaddrs without `/p2p`.
         addresses: Vec<String>,
     },
@@ -222,6 +224,15 @@ pub enum MemberRole {
     Gateway,
 }
 
+impl std::fmt::Display for MemberRole {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            MemberRole::Node => "node",
+            MemberRole::Gateway => "gateway",
+        })
+    }
+}
+
 /// What applying one command gave.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum Outcome {
@@ -233,11 +244,8 @@ pub enum Outcome {
     Done,
     /// The state machine said no; nothing changed.
     Refused(Refusal),
-    /// The token was good: the node may join in this role.
-    Admitted {
-        /// The role that the token was made for.
-        role: MemberRole,
-    },
+    /// The token was good: the node may join.
+    Admitted,
 }
 
 /// What SQL gave.
@@ -271,6 +279,9 @@ pub enum Refusal {
     /// The join token is unknown, was used, or has expired.
     #[error("the join token is unknown, already used or expired; make a new one with `debros cluster invite`")]
     InvalidInvite,
+    /// The join token was made for another role; it stays good for that.
+    #[error("the join token was made for `debros {0}`")]
+    InviteForOtherRole(MemberRole),
     /// The default namespace cannot be dropped.
     #[error("namespace `default` cannot be dropped")]
     DefaultNamespace,

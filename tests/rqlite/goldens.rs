@@ -119,7 +119,6 @@ const DEVIATIONS: &[(&str, Instead, &str)] = &[
         Instead::ErrorWith("not allowed"),
         "a setting of one connection would hold for whoever gets that connection next",
     ),
-    ("pragma_jm", Instead::ErrorWith("attempt to change"), "SQLite counts this PRAGMA among writes in every form"),
     ("sqlrw", Instead::NotRewritten, "nothing is rewritten: the log fixes clock and chance"),
     ("sql_get", Instead::NotRewritten, "nothing is rewritten: the log fixes clock and chance"),
     ("backup_delete", Instead::Begins(b"SQLite format 3\0"), "the recording kept only the size"),

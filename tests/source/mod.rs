@@ -1,0 +1,3 @@
+//! What is promised about the source itself.
+
+mod imports;
