@@ -39,7 +39,7 @@
 //! | [`http`] | the serving loop that listeners share: bounds, timeouts, draining |
 //! | [`rqlite_api`] | rqlite's HTTP contract over [`cluster`] |
 //! | [`gateway`] | the gateway's HTTP contract; so far health and version |
-//! | [`bench`] | the load generator behind `debros bench` |
+//! | [`mod@bench`] | the load generator behind `debros bench` |
 //! | [`config`] | every setting, where it came from, and what is wrong with it |
 //! | [`daemon`] | which parts a role has, in which order they start and stop |
 //! | [`cli`] | what an operator types and reads |
