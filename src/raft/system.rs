@@ -362,7 +362,7 @@ impl System {
     pub(super) fn note_snapshot(&mut self) -> Result<SnapshotMeta, SystemError> {
         let meta = SnapshotMeta { last_log_id: self.applied, last_membership: self.membership.clone() };
         let mut value = Vec::new();
-        codec::put_option(&mut value, meta.last_log_id.as_ref(), |out, id| codec::put_log_id(out, id));
+        codec::put_option(&mut value, meta.last_log_id.as_ref(), codec::put_log_id);
         codec::put_stored_membership(&mut value, &meta.last_membership);
         self.put_record("snapshot", &value)?;
         self.snapshot = Some(meta.clone());
