@@ -153,7 +153,9 @@ impl Operator {
                 done(submit(cluster, Command::CreateNamespace { namespace: name }, deadline).await)
             }
             Request::NamespaceList => ok(&namespaces(cluster)),
-            Request::NamespaceDrop { name } => self.drop_namespace(cluster, name, deadline).await,
+            Request::NamespaceDrop { name } => {
+                done(submit(cluster, Command::DropNamespace { namespace: name }, deadline).await)
+            }
             Request::KeyCreate { namespace, expires_seconds } => {
                 create_key(cluster, namespace, expires_seconds, deadline).await
             }
@@ -215,13 +217,6 @@ impl Operator {
             return Err(failure(ClusterError::NoSuchNode(node)));
         }
         cluster.remove(node, deadline).await.map_err(failure)
-    }
-
-    async fn drop_namespace(&self, cluster: &Cluster, name: Namespace, deadline: Instant) -> Answer {
-        if !cluster.namespaces().contains(&name) {
-            return Err(failure(ClusterError::NoSuchNamespace(name)));
-        }
-        done(submit(cluster, Command::DropNamespace { namespace: name }, deadline).await)
     }
 }
 

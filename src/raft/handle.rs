@@ -18,6 +18,7 @@ use openraft::raft::ReadPolicy;
 use openraft::{ChangeMembers, Config, ServerState, SnapshotPolicy};
 
 use super::apply::{ApplyJoin, ApplyThread, Directories, StateView, Work};
+use super::log_file::LogFileError;
 use super::log_store::{LogStore, LogWriter};
 use super::network::Network;
 use super::state_machine::StateMachine;
@@ -51,7 +52,7 @@ pub struct RaftOptions {
 pub enum RaftStartError {
     /// The log is damaged or cannot be read.
     #[error(transparent)]
-    Log(#[from] super::log_file::LogFileError),
+    Log(#[from] LogFileError),
     /// The state files cannot be used.
     #[error("{0}")]
     State(#[source] io::Error),
@@ -208,9 +209,10 @@ impl Raft {
     ) -> Result<(Raft, RaftOwner), RaftStartError> {
         let config = config_of(cluster, options)?;
         let log_directory = data_dir.join("raft");
+        let directories = Directories::below(data_dir);
+        refuse_lost_log(&log_directory.join("log.sqlite"), &directories.databases)?;
         std::fs::create_dir_all(&log_directory).map_err(RaftStartError::State)?;
         let (log, log_writer) = LogStore::open(&log_directory)?;
-        let directories = Directories::below(data_dir);
         let (apply, apply_join, state) =
             ApplyThread::start(directories.clone(), &log).map_err(RaftStartError::State)?;
         let machine = StateMachine::new(apply.clone(), directories.clone());
@@ -548,6 +550,20 @@ impl RaftOwner {
         .is_ok()
             && clean
     }
+}
+
+/// State without the log that it was built from means that votes and entries were lost which others count on.
+fn refuse_lost_log(log: &Path, databases: &Path) -> Result<(), LogFileError> {
+    let is_there = std::fs::metadata(log).is_ok_and(|file| file.len() > 0);
+    if is_there || !databases.join("_system.sqlite").exists() {
+        return Ok(());
+    }
+    Err(LogFileError::Damaged {
+        path: log.to_owned(),
+        what: "log",
+        position: "offset 0".to_owned(),
+        reason: "it is missing or empty although there are databases".to_owned(),
+    })
 }
 
 fn config_of(cluster: ClusterId, options: &RaftOptions) -> Result<Config, RaftStartError> {

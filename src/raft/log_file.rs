@@ -12,6 +12,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use bytes::{Buf, BufMut, Bytes};
+use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OptionalExtension, params};
 
 use super::codec;
@@ -116,10 +117,17 @@ impl LogFile {
         wal_check::check(path)?;
         let connection = open_connection(path)?;
         let file = LogFile { connection, path: path.to_owned() };
+        // A log that is refused stays as it is: closing it must not move what its write-ahead log holds.
+        file.checkpoint_on_close(false).map_err(|e| file.sqlite(e))?;
         file.prepare().map_err(|e| file.sqlite(e))?;
         let recovered = file.recover(tail_max)?;
+        file.checkpoint_on_close(true).map_err(|e| file.sqlite(e))?;
         file.renew_wal().map_err(|e| file.sqlite(e))?;
         Ok((file, recovered))
+    }
+
+    fn checkpoint_on_close(&self, wanted: bool) -> rusqlite::Result<()> {
+        self.connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, !wanted).map(drop)
     }
 
     fn prepare(&self) -> rusqlite::Result<()> {
@@ -186,6 +194,17 @@ impl LogFile {
             tail.push_back(entry);
         }
         recovered.tail = tail.into();
+        // Only the first entry of a bootstrapped log is older than the first vote. A node that forgot its vote could
+        // give it twice in one term.
+        let older_than_all_votes = |entry: &Entry| entry.log_id.index == 0;
+        let has_history = recovered.purged.is_some() || !recovered.tail.iter().all(older_than_all_votes);
+        if recovered.vote.is_none() && has_history {
+            return Err(self.damaged(
+                "vote",
+                "key vote".to_owned(),
+                "it is missing although there are entries".to_owned(),
+            ));
+        }
         Ok(recovered)
     }
 

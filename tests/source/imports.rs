@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 const LAYERS: &[&[&str]] = &[
     &["types"],
     &["tasks", "telemetry"],
-    &["sql", "mesh", "auth", "client"],
+    &["sql", "mesh", "auth", "client", "bench"],
     &["raft"],
     &["cluster"],
     &["kv", "pubsub", "http"],
@@ -19,13 +19,14 @@ const LAYERS: &[&[&str]] = &[
 /// What a module may use besides `types`, where that is less than everything below it.
 const ONLY: &[(&str, &[&str])] = &[
     ("client", &[]),
+    ("bench", &[]),
     ("sql", &[]),
     ("http", &["tasks"]),
     // HTTP never reaches below the cluster.
     ("gateway", &["tasks", "cluster", "kv", "pubsub", "http", "auth"]),
     ("rqlite_api", &["tasks", "cluster", "http", "auth"]),
     ("config", &["telemetry"]),
-    ("cli", &["daemon", "config", "telemetry"]),
+    ("cli", &["daemon", "config", "telemetry", "bench"]),
 ];
 
 /// Libraries that only these modules name: whoever replaces one has to look nowhere else.
@@ -66,6 +67,8 @@ fn lines() -> Vec<(String, String, String)> {
         }
         for (number, line) in std::fs::read_to_string(&path).expect("text").lines().enumerate() {
             let code = line.split("//").next().unwrap_or_default();
+            // What stands between quotes is no code; good enough for lines that import something.
+            let code: String = code.split('"').step_by(2).collect();
             lines.push((
                 module.clone(),
                 format!("src/{}:{}: {}", inside.display(), number + 1, line.trim()),
@@ -88,8 +91,7 @@ fn imports_go_down_only() {
     let mut wrong = Vec::new();
     for (module, place, code) in lines() {
         let Some(own) = layer(&module) else {
-            wrong.push(format!("{place}\n  module `{module}` has no place in the order"));
-            continue;
+            panic!("{place}\n  module `{module}` has no place in the order");
         };
         for name in named(&code).into_iter().filter(|name| *name != module) {
             // `tasks` and `telemetry` may be used from anywhere.

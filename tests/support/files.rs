@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-/// Every file below `directory` with its bytes, except what each start renews: the lock and where it last served.
+/// Every file below `directory` with its bytes, except what each start renews: the lock, where it last served, and what
+/// SQLite keeps beside an open database as long as that holds nothing.
 pub(crate) fn contents(directory: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
     let mut found = BTreeMap::new();
     collect(directory, &mut found);
@@ -14,11 +15,15 @@ fn collect(directory: &Path, found: &mut BTreeMap<PathBuf, Vec<u8>>) {
     for entry in std::fs::read_dir(directory).expect("a readable directory") {
         let entry = entry.expect("an entry");
         let kind = entry.file_type().expect("a type");
-        let renewed = ["LOCK", "addresses.json", "admin.sock"].iter().any(|name| entry.file_name() == *name);
+        let name = entry.file_name().into_string().expect("text");
+        let renewed = ["LOCK", "addresses.json", "admin.sock"].contains(&name.as_str()) || name.ends_with("-shm");
         if kind.is_dir() {
             collect(&entry.path(), found);
         } else if kind.is_file() && !renewed {
-            found.insert(entry.path(), std::fs::read(entry.path()).expect("a readable file"));
+            let bytes = std::fs::read(entry.path()).expect("a readable file");
+            if !(name.ends_with("-wal") && bytes.is_empty()) {
+                found.insert(entry.path(), bytes);
+            }
         }
     }
 }
@@ -36,6 +41,22 @@ pub(crate) fn changed(before: &BTreeMap<PathBuf, Vec<u8>>, after: &BTreeMap<Path
 pub(crate) fn flip(path: &Path, offset: usize) {
     let mut bytes = std::fs::read(path).expect("a readable file");
     bytes[offset] ^= 0x10;
+    std::fs::write(path, bytes).expect("a writable file");
+}
+
+/// Changes one bit of every copy of a text in a file: SQLite leaves old ones lying where nobody reads them.
+pub(crate) fn flip_everywhere(path: &Path, text: &str) {
+    let mut bytes = std::fs::read(path).expect("a readable file");
+    let places: Vec<usize> = bytes
+        .windows(text.len())
+        .enumerate()
+        .filter(|(_, window)| *window == text.as_bytes())
+        .map(|(at, _)| at)
+        .collect();
+    assert!(!places.is_empty(), "{text} is not in {}", path.display());
+    for place in places {
+        bytes[place] ^= 0x10;
+    }
     std::fs::write(path, bytes).expect("a writable file");
 }
 
