@@ -92,11 +92,12 @@ pub fn init(telemetry: Telemetry<'_>) -> Result<(), TelemetryError> {
     set.map_err(|_| TelemetryError::AlreadySet)
 }
 
-/// A bare level is about debros; the libraries below it then speak only of errors. Whoever wants more of them says so
-/// with directives (`info,openraft=debug`). What openraft's face tells its caller it also logs as an error: once is enough.
+/// A bare level is about debros; the libraries below it then speak only of errors, and openraft not even of those: what
+/// it tells its caller it also logs, and once is enough. Whoever wants more says so with directives
+/// (`info,openraft=debug`).
 fn directives(filter: &str) -> String {
     match filter.parse::<tracing::Level>() {
-        Ok(level) => format!("error,openraft::raft::api=off,debros={level}"),
+        Ok(level) => format!("error,openraft=off,debros={level}"),
         Err(_) => filter.to_owned(),
     }
 }

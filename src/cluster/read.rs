@@ -191,7 +191,7 @@ impl Cluster {
         let _turn = turn.map_err(|_| ClusterError::Overloaded)?.map_err(|_| ClusterError::Stopping)?;
         let (statements, options) = (read.statements.clone(), self.options(read, deadline, Work::Unbounded));
         loop {
-            let (readers, statements, options) = (readers.clone(), statements.clone(), options.clone());
+            let (readers, statements, options) = (readers.clone(), statements.clone(), options);
             let query = tokio::task::spawn_blocking(move || readers.query(&statements, &options));
             match query.await.map_err(|e| ClusterError::Storage(e.to_string()))? {
                 // Quick reads hold connections for microseconds.

@@ -25,13 +25,17 @@ use super::log_store::LogStore;
 use super::snapshot::{FencedFile, FencedSnapshot};
 use super::system::{System, SystemView, Touched};
 use super::type_config::{Entry, LogData, LogId, SnapshotMeta, StoredMembership};
-use crate::sql::{self, BatchEntry};
+use crate::sql::{self, BatchEntry, Checkpoint};
 use crate::types::command::Refusal;
 use crate::types::limits::FENCED_WAL_BYTES_MAX;
 use crate::types::{Command, Envelope, Namespace, Outcome, Stamp};
 
 /// Work waiting for the apply thread; openraft hands over one batch at a time, the rest is rare.
 const QUEUE_MAX: usize = 64;
+
+/// How often, and how long apart, a file is tried to be filled while reads hold it back.
+const FILL_ATTEMPTS: u32 = 20;
+const FILL_PAUSE: std::time::Duration = std::time::Duration::from_millis(5);
 
 /// Where the state machine keeps its files, below the data directory.
 #[derive(Clone, Debug)]
@@ -357,7 +361,7 @@ impl Owner {
         }
         self.system.drop_namespace(namespace).map_err(fatal)?;
         self.system.commit(id).map_err(fatal)?;
-        self.system.checkpoint().map_err(fatal)?;
+        self.system.make_durable().map_err(fatal)?;
         self.databases.remove(namespace).map_err(fatal)?;
         Ok(Outcome::Done)
     }
@@ -399,13 +403,13 @@ impl Owner {
     fn build_snapshot(&mut self) -> io::Result<SnapshotMeta> {
         self.databases.make_durable().map_err(fatal)?;
         let meta = self.system.note_snapshot().map_err(fatal)?;
-        self.system.checkpoint().map_err(fatal)?;
+        self.system.make_durable().map_err(fatal)?;
         Ok(meta)
     }
 
     fn checkpoint(&mut self) -> io::Result<u64> {
         let count = self.databases.make_durable().map_err(fatal)?;
-        self.system.checkpoint().map_err(fatal)?;
+        self.system.make_durable().map_err(fatal)?;
         Ok(count)
     }
 
@@ -414,38 +418,32 @@ impl Owner {
         if self.fence.is_some() {
             return Err(io::Error::new(io::ErrorKind::ResourceBusy, "another snapshot is being sent"));
         }
-        for (namespace, touched) in self.system.namespaces().clone() {
-            self.databases.writer(&namespace, touched.incarnation).map_err(fatal)?;
-        }
         let meta = self.build_snapshot()?;
-        if !self.fill_main_files()? {
-            return Err(io::Error::new(io::ErrorKind::ResourceBusy, "a long read holds a database back"));
+        let mut fenced = vec![FencedFile::open("_system.sqlite", &self.directories.databases.join("_system.sqlite"))?];
+        // Nothing is written meanwhile: this thread is the only writer. A file that has been filled may be closed again
+        // when there are more namespaces than may be open.
+        for (namespace, touched) in self.system.namespaces().clone() {
+            self.fill_main_file(&namespace, touched)?;
+            fenced.push(FencedFile::open(&format!("{namespace}.sqlite"), &self.databases.path(&namespace))?);
         }
         self.databases.hold_checkpoints(true);
         self.system.hold_checkpoints(true).map_err(fatal)?;
         let broken = Arc::new(AtomicBool::new(false));
         self.fence = Some(broken.clone());
-        let open = |name: String, path: PathBuf| -> io::Result<FencedFile> {
-            let file = std::fs::File::open(&path)?;
-            let bytes = file.metadata()?.len();
-            Ok(FencedFile { name, file, bytes })
-        };
-        let mut fenced = vec![open("_system.sqlite".to_owned(), self.directories.databases.join("_system.sqlite"))?];
-        for namespace in self.system.namespaces().keys() {
-            fenced.push(open(format!("{namespace}.sqlite"), self.databases.path(namespace))?);
-        }
         Ok(FencedSnapshot { meta, broken, files: fenced })
     }
 
     /// Short reads are over within milliseconds; a long one makes the sender come back later.
-    fn fill_main_files(&mut self) -> io::Result<bool> {
-        for _ in 0..20 {
-            if self.databases.fill_main_files().map_err(fatal)? {
-                return Ok(true);
+    fn fill_main_file(&mut self, namespace: &Namespace, touched: Touched) -> io::Result<()> {
+        for _ in 0..FILL_ATTEMPTS {
+            let database = self.databases.writer(namespace, touched.incarnation).map_err(fatal)?;
+            if database.checkpoint().map_err(fatal)? == Checkpoint::Complete {
+                return Ok(());
             }
-            std::thread::sleep(std::time::Duration::from_millis(5));
+            std::thread::sleep(FILL_PAUSE);
         }
-        Ok(false)
+        let message = format!("a long read of namespace `{namespace}` holds the snapshot back");
+        Err(io::Error::new(io::ErrorKind::ResourceBusy, message))
     }
 
     fn unfence(&mut self) {
@@ -473,10 +471,25 @@ impl Owner {
         self.system = System::open(Path::new(":memory:")).map_err(fatal)?;
         super::snapshot::swap_in(&self.directories, received)?;
         self.system = System::open(&self.directories.databases.join("_system.sqlite")).map_err(fatal)?;
+        self.check_files_are_whole()?;
         self.system.note_snapshot().map_err(fatal)?;
-        self.system.checkpoint().map_err(fatal)?;
+        self.system.make_durable().map_err(fatal)?;
         self.resume_from = self.system.applied();
         self.publish(0);
+        Ok(())
+    }
+
+    /// What was sent as one state must be one: no file behind what `_system` says of it.
+    fn check_files_are_whole(&mut self) -> io::Result<()> {
+        for (namespace, touched) in self.system.namespaces().clone() {
+            let reached = self.databases.applied_index(&namespace, touched).map_err(fatal)?;
+            if reached < touched.last_index {
+                return Err(io::Error::other(format!(
+                    "the received database of namespace `{namespace}` ends at log index {reached}, {} was expected",
+                    touched.last_index
+                )));
+            }
+        }
         Ok(())
     }
 

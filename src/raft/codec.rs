@@ -170,7 +170,7 @@ pub(crate) fn take_membership(bytes: &[u8]) -> io::Result<Membership> {
 }
 
 pub(crate) fn put_stored_membership(out: &mut Vec<u8>, stored: &StoredMembership) {
-    put_option(out, stored.log_id().as_ref(), |out, id| put_log_id(out, id));
+    put_option(out, stored.log_id().as_ref(), put_log_id);
     put_membership(out, stored.membership());
 }
 

@@ -91,16 +91,6 @@ impl Databases {
         Ok(count)
     }
 
-    /// Brings everything into the main files. `false` when a long read holds one of them back.
-    pub(super) fn fill_main_files(&mut self) -> Result<bool, SqlError> {
-        for open in self.open.values_mut() {
-            if open.database.checkpoint()? != Checkpoint::Complete {
-                return Ok(false);
-            }
-        }
-        Ok(true)
-    }
-
     /// While held, main files do not change: writes stay in the write-ahead logs.
     pub(super) fn hold_checkpoints(&mut self, hold: bool) {
         self.hold_checkpoints = hold;

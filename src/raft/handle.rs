@@ -522,8 +522,11 @@ impl Raft {
 
     /// Waits until the group fails for good, and says why. Never returns while all is well.
     pub async fn failed(&self) -> String {
-        let ended = self.wait_for(|metrics| metrics.running_state.is_err()).await;
-        let reason = ended.and_then(|metrics| metrics.running_state.err());
+        // This channel changes with the server's state only, not several times for every batch of entries; it closes
+        // when the core ends, for whatever reason.
+        let mut server = self.core.server_metrics();
+        while self.metrics().running_state.is_ok() && server.changed().await.is_ok() {}
+        let reason = self.metrics().running_state.err();
         reason.map_or_else(|| "raft core has ended".to_owned(), |error| error.to_string())
     }
 

@@ -214,7 +214,10 @@ impl LogFile {
     }
 
     fn try_commit(&mut self, changes: &[Change]) -> rusqlite::Result<()> {
-        let transaction = self.connection.transaction_with_behavior(rusqlite::TransactionBehavior::Immediate)?;
+        // As cached statements: SQLite would compile both anew for every commit. An error ends the process, so there
+        // is nobody for whom a transaction would have to be rolled back.
+        let transaction = &self.connection;
+        transaction.prepare_cached("BEGIN IMMEDIATE")?.execute([])?;
         let mut record = Vec::with_capacity(256);
         for change in changes {
             match change {
@@ -238,20 +241,20 @@ impl LogFile {
                         .execute(params![position_of(0), position_of_next_group()])?;
                 }
                 Change::Purge(upto) => {
-                    put_state(&transaction, &mut record, KEY_PURGED, |out| codec::put_log_id(out, upto))?;
+                    put_state(transaction, &mut record, KEY_PURGED, |out| codec::put_log_id(out, upto))?;
                     transaction
                         .prepare_cached("DELETE FROM log WHERE position >= ?1 AND position <= ?2")?
                         .execute(params![position_of(0), position_of(upto.index)])?;
                 }
                 Change::Vote(vote) => {
-                    put_state(&transaction, &mut record, KEY_VOTE, |out| codec::put_vote(out, vote))?;
+                    put_state(transaction, &mut record, KEY_VOTE, |out| codec::put_vote(out, vote))?;
                 }
                 Change::Committed(id) => {
-                    put_state(&transaction, &mut record, KEY_COMMITTED, |out| codec::put_log_id(out, id))?;
+                    put_state(transaction, &mut record, KEY_COMMITTED, |out| codec::put_log_id(out, id))?;
                 }
             }
         }
-        transaction.commit()
+        transaction.prepare_cached("COMMIT")?.execute([]).map(drop)
     }
 
     fn state(&self, key: &str) -> Result<Option<Bytes>, LogFileError> {
@@ -362,7 +365,7 @@ fn position_of_next_group() -> i64 {
 }
 
 fn put_state(
-    transaction: &rusqlite::Transaction<'_>,
+    transaction: &Connection,
     record: &mut Vec<u8>,
     key: &str,
     put: impl FnOnce(&mut Vec<u8>),

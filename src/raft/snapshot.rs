@@ -37,6 +37,14 @@ pub(super) struct FencedFile {
     pub(super) bytes: u64,
 }
 
+impl FencedFile {
+    pub(super) fn open(name: &str, path: &Path) -> io::Result<FencedFile> {
+        let file = File::open(path)?;
+        let bytes = file.metadata()?.len();
+        Ok(FencedFile { name: name.to_owned(), file, bytes })
+    }
+}
+
 /// The files of one snapshot, as the apply thread hands them out.
 pub(super) struct FencedSnapshot {
     pub(super) meta: SnapshotMeta,

@@ -18,7 +18,7 @@ const BATCH_MAX: usize = 4096;
 /// Handle to the state machine.
 #[derive(Clone)]
 pub(super) struct StateMachine {
-    apply: ApplyThread,
+    pub(super) apply: ApplyThread,
     directories: Directories,
 }
 

@@ -82,6 +82,8 @@ pub(super) struct System {
     view: Arc<SystemView>,
     view_changed: bool,
     in_transaction: bool,
+    /// While a snapshot is being sent the main file must stand still.
+    checkpoints_held: bool,
 }
 
 /// A namespace's place in the log.
@@ -105,6 +107,7 @@ impl System {
             view: Arc::default(),
             view_changed: false,
             in_transaction: false,
+            checkpoints_held: false,
         };
         system.prepare()?;
         system.load()?;
@@ -359,15 +362,25 @@ impl System {
     pub(super) fn note_snapshot(&mut self) -> Result<SnapshotMeta, SystemError> {
         let meta = SnapshotMeta { last_log_id: self.applied, last_membership: self.membership.clone() };
         let mut value = Vec::new();
-        codec::put_option(&mut value, meta.last_log_id.as_ref(), |out, id| codec::put_log_id(out, id));
+        codec::put_option(&mut value, meta.last_log_id.as_ref(), codec::put_log_id);
         codec::put_stored_membership(&mut value, &meta.last_membership);
         self.put_record("snapshot", &value)?;
         self.snapshot = Some(meta.clone());
         Ok(meta)
     }
 
+    /// Makes everything committed durable: in the main file, or, while that must stand still, in the write-ahead log.
+    pub(super) fn make_durable(&self) -> Result<(), SystemError> {
+        if !self.checkpoints_held {
+            return self.checkpoint();
+        }
+        let mut wal = self.path.clone().into_os_string();
+        wal.push("-wal");
+        super::files::sync_file(Path::new(&wal)).map_err(|error| self.damaged("write-ahead log", error))
+    }
+
     /// Moves the write-ahead log into the file and fsyncs it.
-    pub(super) fn checkpoint(&self) -> Result<(), SystemError> {
+    fn checkpoint(&self) -> Result<(), SystemError> {
         let busy: i64 =
             self.sqlite(self.connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get(0)))?;
         if busy != 0 {
@@ -380,7 +393,8 @@ impl System {
         Ok(())
     }
 
-    pub(super) fn hold_checkpoints(&self, hold: bool) -> Result<(), SystemError> {
+    pub(super) fn hold_checkpoints(&mut self, hold: bool) -> Result<(), SystemError> {
+        self.checkpoints_held = hold;
         let pages: i64 = if hold { 0 } else { 1000 };
         self.sqlite(self.connection.pragma_update(None, "wal_autocheckpoint", pages))
     }

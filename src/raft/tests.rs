@@ -1,5 +1,6 @@
 //! Log and state machine together: openraft's own suite, and what it does not try: closing and opening again.
 
+use std::io::{Read, Seek, SeekFrom};
 use std::path::Path;
 
 use bytes::Bytes;
@@ -8,10 +9,11 @@ use openraft::storage::{IOFlushed, RaftLogStorage, RaftStateMachine};
 use openraft::testing::log::{StoreBuilder, Suite};
 use openraft::type_config::TypeConfigExt;
 use openraft::vote::RaftLeaderId;
-use openraft::{EntryPayload, RaftLogReader, StorageError};
+use openraft::{EntryPayload, RaftLogReader, RaftSnapshotBuilder, StorageError};
 
 use super::apply::{ApplyJoin, ApplyThread, Directories, StateView};
 use super::log_store::{LogStore, LogWriter};
+use super::snapshot::Fence;
 use super::state_machine::StateMachine;
 use super::type_config::{Entry, LeaderId, LogData, LogId, TypeConfig, Vote};
 use crate::types::command::Execute;
@@ -60,6 +62,7 @@ impl Store {
     }
 
     async fn append(&mut self, entries: Vec<Entry>) {
+        self.log.save_vote(&Vote::new_committed(1, NodeId::from(1))).await.expect("saves");
         let (done, flushed) = TypeConfig::oneshot();
         self.log.append(entries, IOFlushed::signal(done)).await.expect("appends");
         flushed.await.expect("answers").expect("is durable");
@@ -105,7 +108,6 @@ fn entries(from: u64, to: u64) -> Vec<Entry> {
 async fn log_and_state_are_found_again_after_closing() {
     let dir = tempfile::tempdir().expect("temp dir");
     let mut store = Store::open(dir.path());
-    store.log.save_vote(&Vote::new_committed(1, NodeId::from(1))).await.expect("saves");
     store.append(entries(1, 50)).await;
     store.apply(entries(1, 40)).await;
     store.close();
@@ -156,5 +158,34 @@ async fn entries_older_than_the_purge_point_are_gone_and_the_others_are_not() {
     let state = store.log.get_log_state().await.expect("reads");
     assert_eq!((state.last_purged_log_id, state.last_log_id), (Some(log_id(60)), Some(log_id(110))));
     assert_eq!(store.log.try_get_log_entries(0..200).await.expect("reads"), entries(61, 110));
+    store.close();
+}
+
+fn fenced_bytes(fence: &mut Fence) -> Vec<Vec<u8>> {
+    let read = |file: &mut std::fs::File| {
+        let mut bytes = Vec::new();
+        file.seek(SeekFrom::Start(0)).and_then(|_| file.read_to_end(&mut bytes)).expect("reads");
+        bytes
+    };
+    fence.snapshot.files.iter_mut().map(|fenced| read(&mut fenced.file)).collect()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn files_being_sent_stand_still_while_writes_and_snapshots_go_on() {
+    let dir = tempfile::tempdir().expect("temp dir");
+    let mut store = Store::open(dir.path());
+    store.append(entries(1, 9000)).await;
+    store.apply(entries(1, 50)).await;
+    let mut fence = Fence::raise(&store.machine.apply).await.expect("is raised");
+    assert_eq!(fence.snapshot.meta.last_log_id, Some(log_id(50)));
+    let before = fenced_bytes(&mut fence);
+    for start in (51..9000).step_by(10) {
+        store.apply(entries(start, start + 9)).await;
+    }
+    store.machine.build_snapshot().await.expect("a snapshot is taken meanwhile");
+    assert!(before == fenced_bytes(&mut fence), "a file changed while it was being sent");
+    assert!(Fence::raise(&store.machine.apply).await.is_err(), "one snapshot is sent at a time");
+    drop(fence);
+    assert_eq!(store.rows(), 8998);
     store.close();
 }

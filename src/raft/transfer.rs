@@ -210,7 +210,7 @@ fn chunk_hash(chunk: &[u8]) -> [u8; CHUNK_HASH_BYTES] {
 
 fn put_offer(out: &mut Vec<u8>, offer: &Offer) {
     put_vote(out, &offer.vote);
-    put_option(out, offer.meta.last_log_id.as_ref(), |out, id| put_log_id(out, id));
+    put_option(out, offer.meta.last_log_id.as_ref(), put_log_id);
     let mut membership = Vec::new();
     put_stored_membership(&mut membership, &offer.meta.last_membership);
     put_block(out, &membership);

@@ -59,8 +59,8 @@ impl Hello {
 
 pub(super) fn put_append(out: &mut Vec<u8>, request: &Append) {
     put_vote(out, &request.vote);
-    put_option(out, request.prev_log_id.as_ref(), |out, id| put_log_id(out, id));
-    put_option(out, request.leader_commit.as_ref(), |out, id| put_log_id(out, id));
+    put_option(out, request.prev_log_id.as_ref(), put_log_id);
+    put_option(out, request.leader_commit.as_ref(), put_log_id);
     out.put_u32_le(request.entries.len() as u32);
     for entry in &request.entries {
         let start = out.len();
@@ -93,7 +93,7 @@ pub(super) fn put_stream_append_result(out: &mut Vec<u8>, result: &StreamAppendR
     match result {
         Ok(matched) => {
             out.put_u8(MATCHED);
-            put_option(out, matched.as_ref(), |out, id| put_log_id(out, id));
+            put_option(out, matched.as_ref(), put_log_id);
         }
         Err(StreamAppendError::Conflict(id)) => {
             out.put_u8(CONFLICT);
@@ -147,7 +147,7 @@ impl Control {
                 out.put_u8(CONTROL_TRANSFER);
                 put_vote(out, request.from_leader());
                 out.put_slice(request.to_node_id().public_key());
-                put_option(out, request.last_log_id(), |out, id| put_log_id(out, id));
+                put_option(out, request.last_log_id(), put_log_id);
             }
         }
     }
@@ -170,7 +170,7 @@ impl Control {
 
 fn put_vote_request(out: &mut Vec<u8>, request: &VoteRequest<TypeConfig>) {
     put_vote(out, &request.vote);
-    put_option(out, request.last_log_id.as_ref(), |out, id| put_log_id(out, id));
+    put_option(out, request.last_log_id.as_ref(), put_log_id);
     out.put_u8(u8::from(request.leadership_transfer));
 }
 
@@ -184,7 +184,7 @@ fn take_vote_request(mut frame: Bytes) -> io::Result<VoteRequest<TypeConfig>> {
 pub(super) fn put_vote_response(out: &mut Vec<u8>, response: &VoteResponse<TypeConfig>) {
     put_vote(out, &response.vote);
     out.put_u8(u8::from(response.vote_granted));
-    put_option(out, response.last_log_id.as_ref(), |out, id| put_log_id(out, id));
+    put_option(out, response.last_log_id.as_ref(), put_log_id);
 }
 
 pub(super) fn take_vote_response(mut frame: Bytes) -> io::Result<VoteResponse<TypeConfig>> {
@@ -203,7 +203,7 @@ pub(super) fn put_append_response(out: &mut Vec<u8>, response: &AppendEntriesRes
         }
         AppendEntriesResponse::PartialSuccess(matched) => {
             out.put_u8(PARTIAL);
-            put_option(out, matched.as_ref(), |out, id| put_log_id(out, id));
+            put_option(out, matched.as_ref(), put_log_id);
         }
     }
 }
@@ -247,8 +247,8 @@ pub(super) fn put_transfer_response(out: &mut Vec<u8>, response: &TransferLeader
         }
         Err(TransferLeaderError::LogNotFlushed { expected, actual }) => {
             out.put_u8(TRANSFER_NOT_FLUSHED);
-            put_option(out, expected.as_ref(), |out, id| put_log_id(out, id));
-            put_option(out, actual.as_ref(), |out, id| put_log_id(out, id));
+            put_option(out, expected.as_ref(), put_log_id);
+            put_option(out, actual.as_ref(), put_log_id);
         }
     }
 }

@@ -1,7 +1,7 @@
 //! SQLite, synchronous, without any knowledge of Raft: the files of namespaces, written by the log and read by all.
 //!
 //! [`Database`] applies log entries to one file and gives the same content on every replica. [`Readers`] answers
-//! queries of the same file, on as many threads as there are. [`adopt`] turns a user's file into a namespace's.
+//! queries of the same file, on as many threads as there are. [`adopt()`] turns a user's file into a namespace's.
 //!
 //! # How replicas stay equal
 //!
