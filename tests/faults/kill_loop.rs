@@ -16,6 +16,9 @@ const KILLS_DEFAULT: usize = 10;
 /// A client that is refused waits this long before it tries the next node, as any client should.
 const BACKOFF: Duration = Duration::from_millis(10);
 
+/// A client does not wait longer for an answer: without a majority a leader has none.
+const ANSWER_MAX: Duration = Duration::from_secs(3);
+
 /// What one client knows of its writes.
 #[derive(Debug, Default)]
 struct Known {
@@ -100,6 +103,9 @@ fn kill_some(cluster: &mut TestCluster, random: &mut Random, shared: &Shared, ro
             (counter.load(Ordering::Relaxed) >= before + more).then_some(())
         });
     };
+    let begun = Instant::now();
+    wait("a write is acknowledged", &shared.acknowledged, 1);
+    let first = begun.elapsed();
     wait("writes are acknowledged", &shared.acknowledged, 20 + random.below(200) as u64);
     let count = match random.below(10) {
         0 => 3,
@@ -107,11 +113,12 @@ fn kill_some(cluster: &mut TestCluster, random: &mut Random, shared: &Shared, ro
         _ => 1,
     };
     let victims = random.choose(count, 3);
+    println!("round {round}: first write after {first:?}, more within {:?}; killing {victims:?}", begun.elapsed());
     for victim in &victims {
         assert!(cluster[*victim].is_running(), "node {victim} ended by itself, round {round}, seed {seed}");
         cluster[*victim].kill9();
     }
-    wait("writes are tried", &shared.attempts, random.below(100) as u64);
+    wait("writes are tried", &shared.attempts, random.below(60) as u64);
     for victim in &victims {
         cluster[*victim].spawn();
     }
@@ -123,7 +130,7 @@ fn kill_some(cluster: &mut TestCluster, random: &mut Random, shared: &Shared, ro
 /// Writes unique rows and repeatable increments through any node until told to stop.
 fn client(number: usize, shared: &Shared) -> Known {
     let mut random = Random::new(shared.seed ^ (number as u64 + 1).wrapping_mul(0x51_7c_c1_b7));
-    let connect = |address: &String| Client::new(address).timeout(Duration::from_secs(20));
+    let connect = |address: &String| Client::new(address).timeout(ANSWER_MAX);
     let mut nodes: Vec<Client> = shared.addresses.iter().map(connect).collect();
     let mut known = Known::default();
     let mut n = 0;
