@@ -215,7 +215,7 @@ impl Raft {
         let (log, log_writer) = LogStore::open(&log_directory)?;
         let (apply, apply_join, state) =
             ApplyThread::start(directories.clone(), &log).map_err(RaftStartError::State)?;
-        let machine = StateMachine::new(apply.clone(), directories.clone());
+        let machine = StateMachine::new(apply.clone(), directories.clone(), log.durable());
         let network = Network::new(mesh, cluster);
         let core = Core::new(node, Arc::new(config), network, log.clone(), machine)
             .await
@@ -586,6 +586,9 @@ fn config_of(cluster: ClusterId, options: &RaftOptions) -> Result<Config, RaftSt
         // Our transfers watch their own progress.
         install_snapshot_timeout: millis(Duration::from_secs(3600)),
         enable_pre_vote: Some(true),
+        // A leader sends entries on before they are on its own disk. Killed and leading again in the same term, it would
+        // give their places to others: two entries with one log id. A new term tells them apart.
+        enable_leader_restore: Some(false),
         ..Config::default()
     };
     config.validate().map_err(|e| RaftStartError::Config(e.to_string()))

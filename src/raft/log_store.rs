@@ -18,7 +18,7 @@ use std::time::{Duration, Instant};
 
 use openraft::storage::{IOFlushed, LogState, RaftLogStorage};
 use openraft::{OptionalSend, RaftLogReader};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot, watch};
 
 use super::codec;
 use super::log_file::{Change, LogFile, LogFileError, LogFileReader};
@@ -39,7 +39,9 @@ const READ_BYTES_MAX: usize = 2 * 1024 * 1024;
 const QUEUE_MAX: usize = 1024;
 
 /// How often the committed index is noted in the file. It only saves a restarted node from re-reading what it knew, so
-/// it rides along with other commits and is never worth an fsync of its own.
+/// it rides along with other commits and is never worth an fsync of its own. It is noted only when the entry is in the
+/// file: at the next start everything up to it is applied as the file has it, and before an entry of a former leader is
+/// overwritten the file has another one in its place.
 const COMMITTED_INTERVAL: Duration = Duration::from_millis(200);
 
 /// Handle to the log. Clones share it.
@@ -47,6 +49,23 @@ const COMMITTED_INTERVAL: Duration = Duration::from_millis(200);
 pub(super) struct LogStore {
     shared: Arc<Shared>,
     queue: mpsc::Sender<Job>,
+    durable: Durable,
+}
+
+/// Follows how far the log is on disk.
+#[derive(Clone)]
+pub(super) struct Durable(watch::Receiver<Option<LogId>>);
+
+impl Durable {
+    /// Waits until a committed entry is on disk here: the last entry there is it, or one that was written after it.
+    /// Leaders do not forget committed entries, so a later leader's entry has it before it.
+    ///
+    /// # Errors
+    /// When the log can no longer be written.
+    pub(super) async fn wait(&mut self, committed: LogId) -> io::Result<()> {
+        let reached = self.0.wait_for(|last| *last >= Some(committed)).await;
+        reached.map(drop).map_err(|_| io::Error::other("the log writer has stopped"))
+    }
 }
 
 /// Joins the writer thread, once every [`LogStore`] handle is gone.
@@ -165,14 +184,20 @@ impl LogStore {
         }
         tail.durable_index = tail.last_log_id().map_or(0, |id| id.index);
         tail.shrink();
+        let (durable, durable_receiver) = watch::channel(tail.last_log_id());
         let shared = Arc::new(Shared { path: path.clone(), tail: Mutex::new(tail), old_entries: Mutex::new(None) });
         let (queue, inbox) = mpsc::channel(QUEUE_MAX);
-        let writer = Writer { file, shared: shared.clone(), committed_noted: Instant::now() };
+        let writer = Writer { file, shared: shared.clone(), committed_noted: Instant::now(), durable };
         let thread = std::thread::Builder::new()
             .name("raft-log".to_owned())
             .spawn(move || writer.run(inbox))
             .map_err(|source| LogFileError::Io { path, source })?;
-        Ok((LogStore { shared, queue }, LogWriter { thread }))
+        Ok((LogStore { shared, queue, durable: Durable(durable_receiver) }, LogWriter { thread }))
+    }
+
+    /// How far the log is on disk.
+    pub(super) fn durable(&self) -> Durable {
+        self.durable.clone()
     }
 
     /// The id of the entry at `index`, or of the purge point when that is `index`.
@@ -353,6 +378,8 @@ struct Writer {
     file: LogFile,
     shared: Arc<Shared>,
     committed_noted: Instant,
+    /// The last entry in the file.
+    durable: watch::Sender<Option<LogId>>,
 }
 
 impl Writer {
@@ -361,10 +388,12 @@ impl Writer {
         while inbox.blocking_recv_many(&mut jobs, QUEUE_MAX) > 0 {
             let (mut changes, done): (Vec<Change>, Vec<Done>) =
                 jobs.drain(..).map(|job| (job.change, job.done)).unzip();
-            changes.extend(self.committed_to_note());
+            let last = self.last_with(&changes);
+            changes.extend(self.committed_to_note(last));
             let outcome = self.file.commit(&changes);
             if outcome.is_ok() {
                 self.note_durable(&changes);
+                self.durable.send_if_modified(|durable| std::mem::replace(durable, last) != last);
             }
             let failed = outcome.as_ref().err().map(ToString::to_string);
             for done in done {
@@ -377,12 +406,24 @@ impl Writer {
         }
     }
 
-    fn committed_to_note(&mut self) -> Option<Change> {
+    /// The last entry in the file once it has these changes. What is cut off is never committed, so it may be named
+    /// here a little longer.
+    fn last_with(&self, changes: &[Change]) -> Option<LogId> {
+        let before = *self.durable.borrow();
+        changes.iter().fold(before, |last, change| match change {
+            Change::Append(entries) => entries.last().map(|entry| entry.log_id).or(last),
+            Change::Purge(upto) => last.max(Some(*upto)),
+            _ => last,
+        })
+    }
+
+    fn committed_to_note(&mut self, last: Option<LogId>) -> Option<Change> {
         if self.committed_noted.elapsed() < COMMITTED_INTERVAL {
             return None;
         }
+        let committed = self.shared.tail().committed.filter(|committed| Some(*committed) <= last)?;
         self.committed_noted = Instant::now();
-        self.shared.tail().committed.map(Change::Committed)
+        Some(Change::Committed(committed))
     }
 
     fn note_durable(&self, changes: &[Change]) {

@@ -7,6 +7,7 @@ use openraft::storage::{EntryResponder, RaftStateMachine};
 use openraft::{OptionalSend, RaftSnapshotBuilder};
 
 use super::apply::{ApplyThread, Directories, Work};
+use super::log_store::Durable;
 use super::snapshot::{self, Fence, SnapshotData};
 use super::type_config::{LogId, SnapshotMeta, StoredMembership, TypeConfig};
 
@@ -20,11 +21,12 @@ const BATCH_MAX: usize = 4096;
 pub(super) struct StateMachine {
     pub(super) apply: ApplyThread,
     directories: Directories,
+    log: Durable,
 }
 
 impl StateMachine {
-    pub(super) fn new(apply: ApplyThread, directories: Directories) -> StateMachine {
-        StateMachine { apply, directories }
+    pub(super) fn new(apply: ApplyThread, directories: Directories, log: Durable) -> StateMachine {
+        StateMachine { apply, directories, log }
     }
 }
 
@@ -43,6 +45,11 @@ impl RaftStateMachine<TypeConfig> for StateMachine {
         let mut batches = entries.try_ready_chunks(BATCH_MAX);
         while let Some(batch) = batches.try_next().await.map_err(|e| e.1)? {
             let (entries, responders): (Vec<_>, Vec<_>) = batch.into_iter().unzip();
+            // An entry may be committed by others before it is on disk here. Were it applied then, a node that is killed
+            // would come back with a state that its own log knows nothing of, or knows otherwise.
+            if let Some(last) = entries.last() {
+                self.log.wait(last.log_id).await?;
+            }
             let outcomes = self.apply.ask(|reply| Work::Apply { entries, reply }).await?;
             // Answered from here and not from the apply thread: waking a task costs a system call from outside the
             // runtime and almost nothing inside.

@@ -51,7 +51,8 @@ impl Store {
         let (log, log_writer) = LogStore::open(&raft).expect("the log opens");
         let directories = Directories::below(data_dir);
         let (apply, apply_join, view) = ApplyThread::start(directories.clone(), &log).expect("the state opens");
-        Store { log, machine: StateMachine::new(apply, directories), view, joins: (log_writer, apply_join) }
+        let machine = StateMachine::new(apply, directories, log.durable());
+        Store { log, machine, view, joins: (log_writer, apply_join) }
     }
 
     fn close(self) {

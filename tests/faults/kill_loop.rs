@@ -22,8 +22,18 @@ struct Known {
     acknowledged: Vec<u64>,
     unknown: Vec<u64>,
     not_executed: Vec<u64>,
-    /// Increments acknowledged; each was repeated under its key until it was.
-    increments: u64,
+    /// Each was repeated under its key until it was acknowledged.
+    increments: BTreeMap<u64, Increment>,
+}
+
+/// How an increment came to be acknowledged.
+#[derive(Debug)]
+#[allow(dead_code, reason = "shown when it is lost")]
+struct Increment {
+    /// The node asked and what it said, one after the other.
+    attempts: Vec<(usize, String)>,
+    index: u64,
+    replayed: bool,
 }
 
 struct Shared {
@@ -42,6 +52,7 @@ fn no_acknowledged_write_is_lost_or_doubled_however_nodes_are_killed() {
     let mut cluster = TestCluster::start(3);
     let mut sql = cluster[0].sql();
     sql.execute("CREATE TABLE writes (client INTEGER, n INTEGER)");
+    sql.execute("CREATE TABLE increments (client INTEGER, n INTEGER)");
     sql.execute("CREATE TABLE counters (client INTEGER PRIMARY KEY, value INTEGER)");
     for client in 0..CLIENTS {
         sql.execute(&format!("INSERT INTO counters VALUES ({client}, 0)"));
@@ -70,12 +81,13 @@ fn no_acknowledged_write_is_lost_or_doubled_however_nodes_are_killed() {
         clients.into_iter().map(|client| client.join().expect("no client failed")).collect::<Vec<_>>()
     });
     let total: usize = known.iter().map(|known| known.acknowledged.len()).sum();
-    let increments: u64 = known.iter().map(|known| known.increments).sum();
+    let increments: usize = known.iter().map(|known| known.increments.len()).sum();
     println!(
         "{kills} rounds in {:?}: {total} inserts and {increments} increments acknowledged, seed {seed}",
         begun.elapsed()
     );
     assert_kept(&mut cluster, &known, seed);
+    assert_alike(&cluster, seed);
     cluster.verify();
 }
 
@@ -118,14 +130,14 @@ fn client(number: usize, shared: &Shared) -> Known {
     while !shared.stop.load(Ordering::Relaxed) {
         n += 1;
         if n % 4 == 0 {
-            increment(number, n, &mut nodes, &mut random, shared);
-            known.increments += 1;
+            known.increments.insert(n, increment(number, n, &mut nodes, &mut random, shared));
             continue;
         }
         let node = random.below(nodes.len());
         shared.attempts.fetch_add(1, Ordering::Relaxed);
         match nodes[node].write(&json!([["INSERT INTO writes VALUES (?, ?)", number, n]]), &[]) {
-            Ok(_) => {
+            Ok(written) => {
+                assert_eq!(written.results[0]["rows_affected"], 1, "acknowledged, but: {written:?}");
                 known.acknowledged.push(n);
                 shared.acknowledged.fetch_add(1, Ordering::Relaxed);
                 if n % 8 == 1 {
@@ -144,19 +156,26 @@ fn client(number: usize, shared: &Shared) -> Known {
 }
 
 /// Repeats an increment under its key, on any node, until one acknowledges it.
-fn increment(number: usize, n: u64, nodes: &mut [Client], random: &mut Random, shared: &Shared) {
+fn increment(number: usize, n: u64, nodes: &mut [Client], random: &mut Random, shared: &Shared) -> Increment {
     let key = format!("client-{number}-increment-{n}");
-    let statement = json!([["UPDATE counters SET value = value + 1 WHERE client = ?", number]]);
-    within(Duration::from_secs(120), &format!("{key} is acknowledged, seed {}", shared.seed), || {
+    let statements = json!([
+        ["UPDATE counters SET value = value + 1 WHERE client = ?", number],
+        ["INSERT INTO increments VALUES (?, ?)", number, n],
+    ]);
+    let mut attempts = Vec::new();
+    let written = within(Duration::from_secs(120), &format!("{key} is acknowledged, seed {}", shared.seed), || {
         let node = random.below(nodes.len());
         shared.attempts.fetch_add(1, Ordering::Relaxed);
-        let written = nodes[node].write(&statement, &[("Idempotency-Key", &key)]);
+        let written = nodes[node].write(&statements, &[("Idempotency-Key", &key)]);
+        attempts.push((node, format!("{written:?}")));
         if let Err(NotWritten::Refused(reason)) = &written {
             panic!("an increment was refused: {reason}, seed {}", shared.seed);
         }
         written.ok()
     });
+    assert_eq!(written.results[0]["rows_affected"], 1, "acknowledged, but: {written:?} after {attempts:?}");
     shared.acknowledged.fetch_add(1, Ordering::Relaxed);
+    Increment { attempts, index: written.index, replayed: written.replayed }
 }
 
 /// A linearizable read on any node, if it is answered at all, sees an acknowledged write.
@@ -173,11 +192,15 @@ fn assert_visible(number: usize, n: u64, nodes: &mut [Client], random: &mut Rand
 
 fn assert_kept(cluster: &mut TestCluster, known: &[Known], seed: u64) {
     cluster.leader();
-    let mut counts = BTreeMap::<(u64, u64), u64>::new();
-    for row in cluster[0].sql().query("SELECT client, n FROM writes", "level=strong").expect("a read") {
-        let number = |value: &Value| value.as_u64().expect("a number");
-        *counts.entry((number(&row[0]), number(&row[1]))).or_default() += 1;
-    }
+    let mut all = |table: &str| {
+        let mut counts = BTreeMap::<(u64, u64), u64>::new();
+        for row in cluster[0].sql().query(&format!("SELECT client, n FROM {table}"), "level=strong").expect("a read") {
+            let number = |value: &Value| value.as_u64().expect("a number");
+            *counts.entry((number(&row[0]), number(&row[1]))).or_default() += 1;
+        }
+        counts
+    };
+    let (counts, increments) = (all("writes"), all("increments"));
     for (client, known) in known.iter().enumerate() {
         let count = |n: &u64| counts.get(&(client as u64, *n)).copied().unwrap_or(0);
         let having = |all: &[u64], wrong: &dyn Fn(u64) -> bool| -> Vec<u64> {
@@ -192,8 +215,36 @@ fn assert_kept(cluster: &mut TestCluster, known: &[Known], seed: u64) {
             none,
             "executed although the answer was that they were not, client {client}, seed {seed}"
         );
+        for (n, increment) in &known.increments {
+            let count = increments.get(&(client as u64, *n)).copied().unwrap_or(0);
+            assert_eq!(count, 1, "increment {n} of client {client}: {increment:?}, seed {seed}");
+        }
         let value = cluster[0].sql().number(&format!("SELECT value FROM counters WHERE client = {client}"));
-        assert_eq!(value as u64, known.increments, "increments of client {client}, seed {seed}");
+        assert_eq!(value as usize, known.increments.len(), "increments of client {client}, seed {seed}");
+    }
+}
+
+/// Every node has the same rows; a difference is shown row by row, which hashes cannot do.
+fn assert_alike(cluster: &TestCluster, seed: u64) {
+    let index = cluster[0].sql().execute("INSERT INTO writes VALUES (-1, -1)");
+    let mut rows: Vec<Vec<String>> = Vec::new();
+    for node in &cluster.nodes {
+        let mut all = Vec::new();
+        for table in ["writes", "increments", "counters"] {
+            let sql = format!("SELECT '{table}', rowid, * FROM {table}");
+            let found = node.sql().query(&sql, &format!("level=none&min_index={index}")).expect("a read");
+            all.extend(found.iter().map(Value::to_string));
+        }
+        rows.push(all);
+    }
+    for (node, own) in rows.iter().enumerate() {
+        let first: std::collections::BTreeSet<&String> = rows[0].iter().collect();
+        let own: std::collections::BTreeSet<&String> = own.iter().collect();
+        let (missing, extra): (Vec<_>, Vec<_>) = (first.difference(&own).collect(), own.difference(&first).collect());
+        assert!(
+            missing.is_empty() && extra.is_empty(),
+            "node {node} lacks {missing:?} of node 0 and has {extra:?} instead, seed {seed}"
+        );
     }
 }
 

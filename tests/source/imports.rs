@@ -6,10 +6,11 @@ use std::path::{Path, PathBuf};
 const LAYERS: &[&[&str]] = &[
     &["types"],
     &["tasks", "telemetry"],
-    &["sql", "mesh", "auth", "client", "bench"],
+    &["sql", "mesh", "auth", "client"],
     &["raft"],
     &["cluster"],
     &["kv", "pubsub", "http"],
+    &["bench"],
     &["gateway", "rqlite_api"],
     &["config"],
     &["daemon"],
@@ -19,7 +20,7 @@ const LAYERS: &[&[&str]] = &[
 /// What a module may use besides `types`, where that is less than everything below it.
 const ONLY: &[(&str, &[&str])] = &[
     ("client", &[]),
-    ("bench", &[]),
+    ("bench", &["tasks", "http"]),
     ("sql", &[]),
     ("http", &["tasks"]),
     // HTTP never reaches below the cluster.
