@@ -42,8 +42,8 @@ thread_local! {
     static COMPILING: Cell<bool> = const { Cell::new(false) };
     /// The statement being compiled reads a table-valued PRAGMA function.
     static READS_PRAGMA: Cell<bool> = const { Cell::new(false) };
-    /// What was compiled since [`watch_writes`] writes of SQLite's own tables.
-    static SYSTEM_WRITES: Cell<SystemWrites> = const { Cell::new(SystemWrites { sequence: false, statistics: false }) };
+    /// Whether something compiled since [`watch_writes`] writes AUTOINCREMENT's counters.
+    static WRITES_SEQUENCE: Cell<bool> = const { Cell::new(false) };
 }
 
 /// Puts a switch back, also when the code under it panics.
@@ -80,44 +80,19 @@ pub(super) fn read_a_pragma_function() -> bool {
     READS_PRAGMA.get()
 }
 
-/// Which of SQLite's own tables a statement writes. SQLite remembers their content, or fails at their limits, in ways
-/// that need care after such a statement.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
-pub(super) struct SystemWrites {
-    /// AUTOINCREMENT's counters, by the tenant's own words.
-    pub(super) sequence: bool,
-    /// The planner's statistics.
-    pub(super) statistics: bool,
-}
-
-impl SystemWrites {
-    /// Whether there are any. Then the statement must not be cached: the next run would go unnoticed.
-    pub(super) fn any(self) -> bool {
-        self.sequence || self.statistics
-    }
-}
-
-/// Begins to watch for statements that write SQLite's own tables.
+/// Begins to watch for statements that write AUTOINCREMENT's counters in the tenant's own words.
 pub(super) fn watch_writes() {
-    SYSTEM_WRITES.set(SystemWrites::default());
+    WRITES_SEQUENCE.set(false);
 }
 
-/// What was compiled, at first or again, since the watch began.
-pub(super) fn system_writes() -> SystemWrites {
-    SYSTEM_WRITES.get()
+/// Whether something compiled since the watch began, at first or again, does. Such a statement must not be cached: the
+/// next run would go unnoticed.
+pub(super) fn writes_sequence() -> bool {
+    WRITES_SEQUENCE.get()
 }
 
-fn note_system_write(action: &Action<'_>) {
-    let mut writes = SYSTEM_WRITES.get();
-    match action.code {
-        codes::SQLITE_ANALYZE => writes.statistics = true,
-        codes::SQLITE_INSERT | codes::SQLITE_UPDATE | codes::SQLITE_DELETE => {
-            writes.sequence |= action.first.eq_ignore_ascii_case("sqlite_sequence");
-            writes.statistics |= has_prefix(action.first, "sqlite_stat");
-        }
-        _ => return,
-    }
-    SYSTEM_WRITES.set(writes);
+fn is_write(code: i32) -> bool {
+    matches!(code, codes::SQLITE_INSERT | codes::SQLITE_UPDATE | codes::SQLITE_DELETE | codes::SQLITE_DROP_TABLE)
 }
 
 /// Allows or refuses one action.
@@ -136,6 +111,11 @@ pub(super) fn judge(role: Role, action: &Action<'_>) -> Result<(), String> {
             Err("transaction control is not allowed: send the statements in one request with `transaction`".to_owned())
         }
         codes::SQLITE_ATTACH => Err("ATTACH is not allowed: every namespace is one database".to_owned()),
+        // Plans decide the order in which rows without ORDER BY are inserted. SQLite keeps statistics in memory and reads
+        // them again only at some schema changes, so replicas with other histories would plan differently.
+        codes::SQLITE_ANALYZE => Err("ANALYZE is not allowed: replicas could plan differently; use an index hint \
+            (INDEXED BY, CROSS JOIN, unary +) where a plan is bad"
+            .to_owned()),
         codes::SQLITE_DETACH => Err("DETACH is not allowed: every namespace is one database".to_owned()),
         codes::SQLITE_CREATE_TEMP_INDEX
         | codes::SQLITE_CREATE_TEMP_TABLE
@@ -150,7 +130,6 @@ pub(super) fn judge(role: Role, action: &Action<'_>) -> Result<(), String> {
         | codes::SQLITE_UPDATE
         | codes::SQLITE_DELETE
         | codes::SQLITE_ALTER_TABLE
-        | codes::SQLITE_ANALYZE
         | codes::SQLITE_CREATE_INDEX
         | codes::SQLITE_CREATE_TABLE
         | codes::SQLITE_CREATE_TRIGGER
@@ -172,7 +151,14 @@ fn judge_names(action: &Action<'_>) -> Result<(), String> {
     if has_prefix(action.first, INTERNAL_PREFIX) || has_prefix(action.second, INTERNAL_PREFIX) {
         return Err(format!("`{}` belongs to debros and is not allowed in SQL", action.first));
     }
-    note_system_write(action);
+    if is_write(action.code) {
+        if has_prefix(action.first, "sqlite_stat") {
+            return Err(format!("`{}` cannot be written: replicas could plan differently", action.first));
+        }
+        if action.first.eq_ignore_ascii_case("sqlite_sequence") {
+            WRITES_SEQUENCE.set(true);
+        }
+    }
     if action.code == codes::SQLITE_READ {
         if action.first.eq_ignore_ascii_case("dbstat") {
             return Err("reading `dbstat` is not allowed".to_owned());

@@ -72,6 +72,8 @@ fn prepare(connection: &Connection, applied_index: u64) -> rusqlite::Result<Resu
             return Ok(Err(reason));
         }
     }
+    // Statistics that nobody may renew would only grow false; and see `admission` for why nobody may.
+    connection.execute_batch("DROP TABLE IF EXISTS sqlite_stat1; DROP TABLE IF EXISTS sqlite_stat4")?;
     internal::remove(connection)?;
     internal::create(connection)?;
     internal::write(connection, Applied { index: applied_index, sticky: Sticky::default() })?;

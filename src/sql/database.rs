@@ -23,7 +23,7 @@ use super::error::SqlError;
 use super::idempotency::{self, Known};
 use super::internal::{self, Applied, Sticky};
 use super::statement::run_own;
-use super::{analyze, clock_vfs, effects, ffi, meter, randomness, text};
+use super::{clock_vfs, effects, ffi, meter, randomness, text};
 use crate::types::Statement;
 use crate::types::command::{Execute, Executed, Outcome, Replayed, Stamp};
 
@@ -40,8 +40,6 @@ pub struct Database {
     applied: Applied,
     foreign_keys: ForeignKeys,
     seen: Seen,
-    /// An entry of the open transaction wrote the planner's statistics.
-    statistics_touched: bool,
 }
 
 /// SQL that was seen in the schema or in an entry and needs care from then on; until then the care would be in vain.
@@ -124,7 +122,6 @@ impl Database {
             applied,
             foreign_keys,
             seen,
-            statistics_touched: false,
         };
         database.count_wal_of_last_time();
         Ok(database)
@@ -196,9 +193,6 @@ impl Database {
                 Ok(Ok(outcome)) => outcomes.push(outcome),
                 Ok(Err(poison)) => {
                     self.roll_back()?;
-                    if std::mem::take(&mut self.statistics_touched) {
-                        analyze::reload(&self.connection).map_err(SqlError::storage(&self.path))?;
-                    }
                     return Ok(Run::Killed(position, poison));
                 }
                 Err(source) => {
@@ -212,7 +206,6 @@ impl Database {
         let applied = Applied { index, sticky };
         internal::write(&self.connection, applied).map_err(SqlError::storage(&self.path))?;
         self.control("/*debros*/ COMMIT")?;
-        self.statistics_touched = false;
         self.applied = applied;
         Ok(Run::Committed(outcomes))
     }
@@ -232,14 +225,13 @@ impl Database {
         self.begin_entry(stamp, execute)?;
         let mut run = EntryRun::new(&self.connection, self.foreign_keys, execute, poisons, *sticky);
         let end = run.run()?;
-        let (after, statistics_touched) = (run.sticky, run.statistics_touched);
-        self.statistics_touched |= statistics_touched;
+        let after = run.sticky;
         let results = match end {
             End::Done(results) => results,
             End::Killed(poison) => return Ok(Err(poison)),
         };
         *sticky = after;
-        self.end_entry(statistics_touched)?;
+        self.end_entry()?;
         if let Some(key) = &execute.idempotency {
             idempotency::store(&self.connection, execute, key, stamp, &results)?;
         }
@@ -263,10 +255,7 @@ impl Database {
 
     /// FTS5 gathers what is inserted until the transaction ends or a savepoint begins. How much it gathers decides how
     /// its index is cut into segments, which must not depend on how the log is cut into batches.
-    fn end_entry(&self, statistics_touched: bool) -> rusqlite::Result<()> {
-        if statistics_touched {
-            analyze::reload(&self.connection)?;
-        }
+    fn end_entry(&self) -> rusqlite::Result<()> {
         if self.seen.virtual_table {
             run_own(&self.connection, "/*debros*/ SAVEPOINT flush")?;
             run_own(&self.connection, "/*debros*/ RELEASE flush")?;

@@ -44,7 +44,7 @@ pub(super) fn install_rowid_watch(connection: &mut Connection) -> rusqlite::Resu
 pub(super) fn objection(connection: &Connection) -> rusqlite::Result<Option<StatementError>> {
     let message = if LARGEST_ROWID_SEEN.get() {
         "rowid 9223372036854775807 is not allowed: SQLite would choose the next ones at random"
-    } else if admission::system_writes().sequence && sequence_at_end(connection)? {
+    } else if admission::writes_sequence() && sequence_at_end(connection)? {
         "sqlite_sequence may not reach 9223372036854775807: the table could take no more rows"
     } else {
         return Ok(None);

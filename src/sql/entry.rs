@@ -17,7 +17,7 @@ use super::connection::ForeignKeys;
 use super::error::failure;
 use super::internal::Sticky;
 use super::statement::{Pieces, Prepared, ResultLimits, Trouble, collect, only_reads, run_own};
-use super::{admission, analyze, effects, ffi, meter, randomness, text};
+use super::{admission, effects, ffi, meter, randomness, text};
 use crate::types::command::{Atomicity, Execute, RowsWanted};
 use crate::types::statement::{Rows, Statement, StatementError, StatementErrorKind, StatementResult, Written};
 
@@ -100,8 +100,6 @@ pub(super) struct EntryRun<'a> {
     limits: ResultLimits,
     /// The counters that responses repeat.
     pub(super) sticky: Sticky,
-    /// A statement wrote the planner's statistics, or tried.
-    pub(super) statistics_touched: bool,
 }
 
 impl<'a> EntryRun<'a> {
@@ -113,16 +111,7 @@ impl<'a> EntryRun<'a> {
         sticky: Sticky,
     ) -> EntryRun<'a> {
         let limits = ResultLimits { rows_max: execute.result_rows_max, bytes_left: execute.result_bytes_max };
-        EntryRun {
-            connection,
-            foreign_keys,
-            poisons,
-            execute,
-            steps_left: execute.steps_max,
-            limits,
-            sticky,
-            statistics_touched: false,
-        }
+        EntryRun { connection, foreign_keys, poisons, execute, steps_left: execute.steps_max, limits, sticky }
     }
 
     /// Runs all statements. An error is this machine's.
@@ -203,26 +192,10 @@ impl<'a> EntryRun<'a> {
                 Err(trouble) => return Err(self.stop_of(trouble)),
             };
             let place = (position, piece);
-            result = Some(if analyze::is_of_everything(prepared.sql()) {
-                drop(prepared);
-                self.analyze_everything(place)?
-            } else {
-                self.run_piece(prepared, statement, &mut taken, place)?
-            });
+            result = Some(self.run_piece(prepared, statement, &mut taken, place)?);
         }
         let elapsed = u64::try_from(start.elapsed().as_nanos()).unwrap_or(u64::MAX);
         Ok(result.map(|result| self.answer(result, elapsed)))
-    }
-
-    /// ANALYZE goes through the tables in the order of a hash table in memory, and so would the rows that it leaves.
-    fn analyze_everything(&mut self, place: (usize, usize)) -> Result<Option<Rows>, Stop> {
-        for sql in analyze::of_each_table(self.connection)? {
-            let mut pieces = Pieces::of(self.connection, &sql);
-            if let Some(prepared) = pieces.next().map_err(|trouble| self.stop_of(trouble))? {
-                self.run_piece(prepared, &Statement::default(), &mut 0, place)?;
-            }
-        }
-        Ok(None)
     }
 
     fn answer(&self, rows: Option<Rows>, elapsed_ns: u64) -> StatementResult {
@@ -260,9 +233,7 @@ impl<'a> EntryRun<'a> {
         if matches!(judged, Ok(Ok(_))) {
             self.remember(read_only, prepared.sql(), rowid_before);
         }
-        let system_writes = admission::system_writes();
-        self.statistics_touched |= system_writes.statistics;
-        if system_writes.any() {
+        if admission::writes_sequence() {
             prepared.discard();
         }
         judged?.map_err(|failure| {

@@ -15,7 +15,7 @@
 //! | `changes()`, `last_insert_rowid()` | set to 0 before each entry |
 //! | random rowids after the largest one | `effects`: that rowid is refused |
 //! | random column names of CREATE TABLE AS | `effects`: refused |
-//! | the planner's statistics | `analyze`: gathered in one order, in memory as in the file |
+//! | the planner's statistics, which may differ in memory | `admission`: none are gathered; `adopt`: none are kept |
 //! | what FTS5 gathers before it writes | `database`: written at the end of each entry |
 //! | versions, paths, ATTACH, VACUUM, connection settings | `admission`: refused |
 //! | statements that end the batch's transaction | `entry`, `database`: the batch is run again without them |
@@ -26,7 +26,6 @@
 
 mod admission;
 mod adopt;
-mod analyze;
 mod bind;
 mod checkpoint;
 mod clock_vfs;
