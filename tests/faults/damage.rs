@@ -59,7 +59,8 @@ fn assert_refused(node: &mut TestNode, names: &[&str]) {
 }
 
 fn assert_all_rows(node: &TestNode) {
-    assert_eq!(node.sql().number("SELECT count(DISTINCT text) FROM t"), ROWS as i64);
+    let rows = node.sql().query("SELECT count(DISTINCT text) FROM t", "level=linearizable");
+    assert_eq!(rows, Ok(vec![json!([ROWS])]));
 }
 
 #[test]
@@ -73,10 +74,12 @@ fn a_flipped_bit_in_a_log_entry_is_refused_with_its_index() {
 #[test]
 fn a_flipped_bit_in_a_log_entry_of_a_killed_node_is_refused_without_a_change() {
     let mut node = killed();
+    // The next start moves the write-ahead log into the main file; what is written then does not touch old pages.
     node.start();
+    assert_all_rows(&node);
     node.kill9();
     let log = node.data().join("raft/log.sqlite");
-    flip_everywhere(&log, &needle(ROWS / 2));
+    flip_everywhere(&log, &needle(1));
     assert_refused(&mut node, &["log.sqlite", "log entry at ", "is damaged"]);
 }
 
