@@ -90,7 +90,8 @@ impl From<ProposeError> for ClusterError {
             ProposeError::Unknown => ClusterError::LeadershipLost,
             ProposeError::TooLarge { bytes, bytes_max } => ClusterError::TooLarge { bytes, bytes_max },
             ProposeError::Membership(reason) => ClusterError::Membership(reason),
-            ProposeError::Stopped(_) => ClusterError::Stopping,
+            // The core may have died with the entry on its way: others may commit it.
+            ProposeError::Stopped(_) => ClusterError::LeadershipLost,
         }
     }
 }

@@ -18,7 +18,7 @@ use super::error::ClusterError;
 use super::view::Suffrage;
 use crate::mesh::{InboundStream, Mesh, MeshError, Protocol};
 use crate::raft::{FrameReader, Peer, send_frame};
-use crate::types::command::MemberRole;
+use crate::types::command::{MemberRole, Refusal};
 use crate::types::{ClusterId, Command, NodeId};
 
 /// What a join token's text begins with: says what it is, and which format.
@@ -26,6 +26,9 @@ const TOKEN_PREFIX: &str = "debros1";
 
 /// How long the exchange may take; the leader may just be being elected.
 const JOIN_TIMEOUT: Duration = Duration::from_secs(15);
+
+/// A question names a handful of addresses.
+const QUESTION_BYTES_MAX: usize = 64 * 1024;
 
 /// A stranger that opened a join stream must ask within this.
 const QUESTION_TIMEOUT: Duration = Duration::from_secs(5);
@@ -208,7 +211,7 @@ impl Cluster {
     /// What broke.
     pub async fn serve_join(&self, cluster: ClusterId, inbound: InboundStream) -> io::Result<()> {
         let InboundStream { peer: newcomer, mut stream, .. } = inbound;
-        let mut frames = FrameReader::default();
+        let mut frames = FrameReader::with_limit(QUESTION_BYTES_MAX);
         let frame = tokio::time::timeout(QUESTION_TIMEOUT, frames.expect(&mut stream)).await;
         let question: Question = take(&frame.map_err(|_| io::ErrorKind::TimedOut)??)?;
         let answer = self.admit(cluster, newcomer, question).await;
@@ -218,18 +221,30 @@ impl Cluster {
         Ok(())
     }
 
+    fn knows_invite(&self, secret_hash: &[u8; 32]) -> bool {
+        self.raft().state().system().invites.contains(secret_hash)
+    }
+
     async fn admit(&self, cluster: ClusterId, newcomer: NodeId, question: Question) -> Answer {
         if question.cluster != cluster {
             return Answer::Refused("the join token is for another cluster".to_owned());
         }
         let deadline = Instant::now() + JOIN_TIMEOUT / 2;
+        // Guessed secrets cost the log nothing: only those that exist are looked up there.
+        let secret_hash = *blake3::hash(&question.secret).as_bytes();
+        if !self.knows_invite(&secret_hash) {
+            let synced = self.wait_synced(Instant::now() + JOIN_TIMEOUT / 2).await;
+            match synced {
+                Err(error) => return Answer::Later(error.to_string()),
+                Ok(_) if !self.knows_invite(&secret_hash) => {
+                    return Answer::Refused(Refusal::InvalidInvite.to_string());
+                }
+                Ok(_) => {}
+            }
+        }
         let role = question.role;
-        let redeem = Command::RedeemInvite {
-            secret_hash: *blake3::hash(&question.secret).as_bytes(),
-            node: newcomer,
-            role,
-            addresses: question.peer.addresses.clone(),
-        };
+        let redeem =
+            Command::RedeemInvite { secret_hash, node: newcomer, role, addresses: question.peer.addresses.clone() };
         match self.submit(redeem, deadline).await {
             Ok(_) => {}
             Err(ClusterError::Refused(refusal)) => return Answer::Refused(refusal.to_string()),

@@ -40,6 +40,7 @@ pub struct KeeperOptions {
 pub async fn keep(cluster: Cluster, options: KeeperOptions) {
     let mut changes = cluster.inner.mesh.on_connection_changes();
     let mut roster = Roster::default();
+    let mut leads_since = None;
     let mut snapshots = Snapshots { looked: Instant::now(), covered_bytes: 0 };
     let mut round = tokio::time::interval(ROUND);
     loop {
@@ -55,7 +56,10 @@ pub async fn keep(cluster: Cluster, options: KeeperOptions) {
         roster.sync(&cluster);
         announce(&cluster, &options.own).await;
         if cluster.is_leader() {
-            keep_voters(&cluster, &options).await;
+            let since = *leads_since.get_or_insert_with(Instant::now);
+            keep_voters(&cluster, &options, since.elapsed()).await;
+        } else {
+            leads_since = None;
         }
         snapshots.take_when_due(&cluster, &options).await;
     }
@@ -98,9 +102,9 @@ async fn announce(cluster: &Cluster, own: &Peer) {
     }
 }
 
-async fn keep_voters(cluster: &Cluster, options: &KeeperOptions) {
+async fn keep_voters(cluster: &Cluster, options: &KeeperOptions, leads_for: Duration) {
     let voters = cluster.raft().members().iter().filter(|(_, _, voter)| *voter).count();
-    let change = decide(voters, &cluster.raft().followers(), options);
+    let change = decide(voters, &cluster.raft().followers(), options, leads_for);
     let outcome = match change {
         Change::Nothing => return,
         Change::Promote(node) => {
@@ -124,7 +128,8 @@ enum Change {
     Replace { lost: NodeId, by: NodeId },
 }
 
-fn decide(voters: usize, followers: &[Follower], options: &KeeperOptions) -> Change {
+/// A voter that never answered this leader has been silent for as long as it leads.
+fn decide(voters: usize, followers: &[Follower], options: &KeeperOptions, leads_for: Duration) -> Change {
     let ready = followers.iter().find(|follower| {
         !follower.votes
             && follower.behind <= CAUGHT_UP_ENTRIES
@@ -136,7 +141,7 @@ fn decide(voters: usize, followers: &[Follower], options: &KeeperOptions) -> Cha
     }
     let replaces = !options.voter_lost_after.is_zero();
     let lost = followers.iter().find(|follower| {
-        replaces && follower.votes && follower.silent_for.is_some_and(|silence| silence > options.voter_lost_after)
+        replaces && follower.votes && follower.silent_for.unwrap_or(leads_for) > options.voter_lost_after
     });
     match lost {
         Some(lost) => Change::Replace { lost: lost.node, by: ready.node },
@@ -190,10 +195,10 @@ mod tests {
     #[test]
     fn a_learner_gets_a_vote_only_when_it_has_caught_up_and_lives() {
         let promoted = Change::Promote(NodeId::from(2));
-        assert_eq!(decide(1, &[follower(2, false, 0, 10)], &options()), promoted);
-        assert_eq!(decide(1, &[follower(2, false, 5000, 10)], &options()), Change::Nothing);
-        assert_eq!(decide(1, &[follower(2, false, 0, 60_000)], &options()), Change::Nothing);
-        assert_eq!(decide(3, &[follower(2, false, 0, 10)], &options()), Change::Nothing);
+        assert_eq!(decide(1, &[follower(2, false, 0, 10)], &options(), Duration::ZERO), promoted);
+        assert_eq!(decide(1, &[follower(2, false, 5000, 10)], &options(), Duration::ZERO), Change::Nothing);
+        assert_eq!(decide(1, &[follower(2, false, 0, 60_000)], &options(), Duration::ZERO), Change::Nothing);
+        assert_eq!(decide(3, &[follower(2, false, 0, 10)], &options(), Duration::ZERO), Change::Nothing);
     }
 
     #[test]
@@ -202,8 +207,11 @@ mod tests {
         let resting = follower(3, true, 9000, 500_000);
         let ready = follower(4, false, 0, 10);
         let replaced = Change::Replace { lost: NodeId::from(3), by: NodeId::from(4) };
-        assert_eq!(decide(3, &[dead, ready], &options()), replaced);
-        assert_eq!(decide(3, &[resting, ready], &options()), Change::Nothing);
-        assert_eq!(decide(3, &[dead], &options()), Change::Nothing);
+        assert_eq!(decide(3, &[dead, ready], &options(), Duration::ZERO), replaced);
+        assert_eq!(decide(3, &[resting, ready], &options(), Duration::ZERO), Change::Nothing);
+        assert_eq!(decide(3, &[dead], &options(), Duration::ZERO), Change::Nothing);
+        let never_heard = Follower { silent_for: None, ..dead };
+        assert_eq!(decide(3, &[never_heard, ready], &options(), Duration::from_secs(700)), replaced);
+        assert_eq!(decide(3, &[never_heard, ready], &options(), Duration::from_secs(10)), Change::Nothing);
     }
 }

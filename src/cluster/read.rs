@@ -215,7 +215,9 @@ impl Cluster {
         let limits = &self.inner.limits;
         ReadOptions {
             deadline,
-            statement_timeout: Some(read.statement_timeout.unwrap_or(limits.statement_timeout)),
+            statement_timeout: Some(
+                read.statement_timeout.map_or(limits.statement_timeout, |asked| asked.min(limits.statement_timeout)),
+            ),
             rows_max: limits.result_rows_max,
             bytes_max: limits.result_bytes_max,
             atomicity: read.atomicity,

@@ -12,13 +12,16 @@ use super::error::ClusterError;
 use super::peer_api::{PeerAnswer, PeerError, PeerRequest, PeerResponse, put_message, take_message};
 use crate::mesh::{InboundStream, MeshStream};
 use crate::raft::{FrameReader, ProposeError, put_frame};
-use crate::types::NodeId;
+use crate::types::{Command, NodeId};
 
 /// Requests of one peer carried out at once; a peer that sends more waits.
 const AT_ONCE_MAX: usize = 4096;
 
 /// Answers collected into one write.
 const ANSWERS_PER_WRITE_MAX: usize = 256;
+
+/// Longest that a peer may make this node wait; more is a mistake of its own.
+const TIMEOUT_MAX: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// A checksum of a large database takes its time.
 const CHECKSUM_WAIT: Duration = Duration::from_secs(600);
@@ -62,8 +65,11 @@ impl Cluster {
         // A gateway may use the cluster, not change it.
         let member = self.is_member(peer);
         match request {
+            PeerRequest::Submit { command, .. } if !member && !matches!(command, Command::Execute(_)) => {
+                Err(ClusterError::Membership(format!("{peer} is a gateway and may only run SQL")).into())
+            }
             PeerRequest::Submit { command, timeout } => {
-                let proposed = tokio::time::timeout(timeout, self.raft().propose(&command)).await;
+                let proposed = tokio::time::timeout(timeout.min(TIMEOUT_MAX), self.raft().propose(&command)).await;
                 match proposed.map_err(|_| ClusterError::Timeout)? {
                     Ok((outcome, index)) => Ok(PeerResponse::Applied { outcome, index }),
                     Err(error) => Err(peer_error(error)),
@@ -83,7 +89,7 @@ impl Cluster {
                 if !self.is_leader() {
                     return Err(PeerError::NotLeader);
                 }
-                Ok(PeerResponse::Results(self.read_here(&read, Instant::now() + timeout).await?))
+                Ok(PeerResponse::Results(self.read_here(&read, Instant::now() + timeout.min(TIMEOUT_MAX)).await?))
             }
             PeerRequest::Status => Ok(PeerResponse::Status {
                 version: env!("CARGO_PKG_VERSION").to_owned(),

@@ -27,14 +27,19 @@ impl Cluster {
         let _in_flight = wait.await.map_err(|_| ClusterError::Overloaded)?.map_err(|_| ClusterError::Stopping)?;
         let repeatable = matches!(&command, Command::Execute(execute) if execute.idempotency.is_some());
         let search = Search::until(deadline);
+        let mut unknown = false;
         loop {
-            let attempt = self.attempt(&command, &search).await;
-            match attempt {
+            let again = match self.attempt(&command, &search).await {
                 Ok(Some(applied)) => return refused_as_error(applied),
-                Ok(None) => search.pause().await?,
-                Err(ClusterError::LeadershipLost) if repeatable => search.pause().await?,
-                Err(error) => return Err(error),
-            }
+                Ok(None) => search.pause().await,
+                Err(ClusterError::LeadershipLost) if repeatable => {
+                    unknown = true;
+                    search.pause().await
+                }
+                Err(error) => Err(error),
+            };
+            // Once an attempt may have taken effect, no later one can say that nothing did.
+            again.map_err(|error| if unknown { ClusterError::LeadershipLost } else { error })?;
         }
     }
 

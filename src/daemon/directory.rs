@@ -61,13 +61,16 @@ pub(super) struct Record {
     pub(super) node: NodeId,
     /// How the directory began. A bootstrap directory is a node's in every other respect.
     pub(super) role: Role,
+    /// Whether the node has had a log: then one that is not there any more has been lost.
+    #[serde(default)]
+    pub(super) has_log: bool,
     /// Members known when it joined; the log knows better once it is there.
     pub(super) members: HashMap<NodeId, Vec<String>>,
 }
 
 impl Record {
     pub(super) fn new(cluster: ClusterId, node: NodeId, role: Role, members: HashMap<NodeId, Vec<String>>) -> Record {
-        Record { format: FORMAT, cluster, node, role, members }
+        Record { format: FORMAT, cluster, node, role, has_log: false, members }
     }
 }
 
@@ -147,6 +150,15 @@ impl DataDirectory {
         if (record.role == Role::Gateway) != (role == Role::Gateway) {
             let recorded = if record.role == Role::Gateway { Role::Gateway } else { Role::Node };
             return Err(DirectoryError::OtherRole { path, recorded });
+        }
+        Ok(())
+    }
+
+    /// A node without the log that it had could vote twice in one term, or found its cluster a second time.
+    pub(super) fn check_log(&self, record: &Record) -> Result<(), DirectoryError> {
+        let path = self.path.join("raft").join("log.sqlite");
+        if record.has_log && !path.exists() {
+            return Err(DirectoryError::Damaged { path, reason: "it is missing".to_owned() });
         }
         Ok(())
     }

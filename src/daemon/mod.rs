@@ -64,10 +64,18 @@ pub fn run_dev(request: DevRequest, loaded: Loaded) -> Exit {
     on_runtime(dev::run(request, loaded))
 }
 
+/// How long threads may take that nobody waits for any more.
+const THREADS_STOP_MAX: std::time::Duration = std::time::Duration::from_secs(1);
+
 /// Every daemon has one runtime.
 fn on_runtime(future: impl Future<Output = Exit>) -> Exit {
     match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
-        Ok(runtime) => runtime.block_on(future),
+        Ok(runtime) => {
+            let exit = runtime.block_on(future);
+            // Whatever still runs on a thread (a long read, say) must not keep the process: its supervisor waits.
+            runtime.shutdown_timeout(THREADS_STOP_MAX);
+            exit
+        }
         Err(error) => {
             tracing::error!(%error, "cannot start the runtime");
             Exit::Failed

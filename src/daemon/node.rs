@@ -64,6 +64,7 @@ impl Node {
         let node = identity.node_id();
         if let Some(record) = &known {
             directory.check(record, node, role)?;
+            directory.check_log(record)?;
         } else if role == Role::Node && token.is_none() {
             return Err(StartError::NoToken(directory.path().to_owned()));
         }
@@ -76,7 +77,7 @@ impl Node {
             sql_address: sql.address.clone(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
         };
-        let record = match known {
+        let mut record = match known {
             Some(record) => record,
             None => begin(role, &directory, &mesh, &own, token).await?,
         };
@@ -85,6 +86,12 @@ impl Node {
             Raft::start(node, record.cluster, directory.path(), mesh.clone(), &raft_options(config)).await?;
         if record.role == Role::Bootstrap && !raft.is_initialized().await? {
             raft.initialize(own.clone()).await?;
+        } else {
+            raft.lead_if_alone().await?;
+        }
+        if !record.has_log {
+            record.has_log = true;
+            directory.write_record(&record)?;
         }
         let parts = Parts { directory, record, mesh, inbound, mesh_tasks, raft, owner, sql, gateway, own };
         parts.run(config).await

@@ -192,6 +192,7 @@ impl Owner {
         super::snapshot::recover_directories(&directories)?;
         let system = System::open(&directories.databases.join("_system.sqlite")).map_err(fatal)?;
         let databases = Databases::new(&directories.databases, readers);
+        databases.finish_replacements()?;
         databases.remove_strangers(|name| system.namespaces().keys().any(|known| known.as_str() == name))?;
         Ok(Owner { directories, system, databases, resume_from: None, fence: None, progress, view })
     }
@@ -230,7 +231,14 @@ impl Owner {
                 }
                 Work::CurrentSnapshot { reply } => answer(reply, Ok(self.system.snapshot().cloned())),
                 Work::BuildSnapshot { reply } => answer(reply, self.build_snapshot()),
-                Work::Fence { reply } => answer(reply, self.fence()),
+                Work::Fence { reply } => {
+                    let fenced = self.fence();
+                    let raised = fenced.is_ok();
+                    // Nobody waits any more: then nobody will let go either.
+                    if reply.send(fenced).is_err() && raised {
+                        self.unfence();
+                    }
+                }
                 Work::Unfence => self.unfence(),
                 Work::Install { directory, reply } => answer(reply, self.install(&directory)),
                 Work::Checkpoint { reply } => answer(reply, self.checkpoint()),
@@ -359,6 +367,7 @@ impl Owner {
         if !self.system.namespaces().contains_key(namespace) {
             return Ok(Outcome::Refused(Refusal::NoSuchNamespace(namespace.clone())));
         }
+        self.break_fence();
         self.system.drop_namespace(namespace).map_err(fatal)?;
         self.system.commit(id).map_err(fatal)?;
         self.system.make_durable().map_err(fatal)?;
@@ -384,6 +393,7 @@ impl Owner {
             Err(sql::AdoptError::Sql(error)) => return Err(fatal(error)),
         }
         files::sync_file(&scratch)?;
+        self.break_fence();
         self.databases.replace(namespace, &scratch).map_err(fatal)?;
         self.system.touch(namespace, index).map_err(fatal)?;
         Ok(Outcome::Done)
@@ -394,15 +404,16 @@ impl Owner {
         for (namespace, touched) in self.system.namespaces().clone() {
             // Opening the writer first makes the file exist.
             self.databases.writer(&namespace, touched.incarnation).map_err(fatal)?;
+            // A database that cannot be read is told, not a reason to stop every node at the same entry.
             let snapshot = self.view.readers.get(&namespace).and_then(|readers| readers.snapshot());
-            marks.push(namespace, snapshot.map_err(fatal)?);
+            marks.push(namespace, snapshot.map_err(|error| error.to_string()));
         }
         self.view.checksums.compute(marks)
     }
 
     fn build_snapshot(&mut self) -> io::Result<SnapshotMeta> {
         self.databases.make_durable().map_err(fatal)?;
-        let meta = self.system.note_snapshot().map_err(fatal)?;
+        let meta = self.system.note_snapshot(self.resume_from).map_err(fatal)?;
         self.system.make_durable().map_err(fatal)?;
         Ok(meta)
     }
@@ -417,6 +428,9 @@ impl Owner {
     fn fence(&mut self) -> io::Result<FencedSnapshot> {
         if self.fence.is_some() {
             return Err(io::Error::new(io::ErrorKind::ResourceBusy, "another snapshot is being sent"));
+        }
+        if self.resume_from < self.system.applied() {
+            return Err(io::Error::new(io::ErrorKind::ResourceBusy, "a database is still being replayed"));
         }
         let meta = self.build_snapshot()?;
         let mut fenced = vec![FencedFile::open("_system.sqlite", &self.directories.databases.join("_system.sqlite"))?];
@@ -459,8 +473,15 @@ impl Owner {
         if let Some(broken) = self.fence.as_ref().filter(|broken| !broken.load(Ordering::Relaxed))
             && self.databases.wal_bytes() > FENCED_WAL_BYTES_MAX
         {
-            broken.store(true, Ordering::Relaxed);
+            broken.store(true, Ordering::Release);
             self.databases.hold_checkpoints(false);
+        }
+    }
+
+    /// A file that is being sent is about to be closed, which checkpoints it.
+    fn break_fence(&self) {
+        if let Some(broken) = &self.fence {
+            broken.store(true, Ordering::Release);
         }
     }
 
@@ -470,9 +491,11 @@ impl Owner {
         // `_system` is reopened below; until then an empty one stands in, so that the file is closed.
         self.system = System::open(Path::new(":memory:")).map_err(fatal)?;
         super::snapshot::swap_in(&self.directories, received)?;
+        // A read may have opened the old files meanwhile.
+        self.view.readers.clear();
         self.system = System::open(&self.directories.databases.join("_system.sqlite")).map_err(fatal)?;
         self.check_files_are_whole()?;
-        self.system.note_snapshot().map_err(fatal)?;
+        self.system.note_snapshot(self.system.applied()).map_err(fatal)?;
         self.system.make_durable().map_err(fatal)?;
         self.resume_from = self.system.applied();
         self.publish(0);

@@ -34,7 +34,7 @@ pub struct Checksums {
 pub(super) struct Marks {
     index: u64,
     system: [u8; 32],
-    snapshots: Vec<(Namespace, ReadSnapshot)>,
+    snapshots: Vec<(Namespace, Result<ReadSnapshot, String>)>,
 }
 
 impl Marks {
@@ -42,7 +42,7 @@ impl Marks {
         Marks { index, system, snapshots: Vec::new() }
     }
 
-    pub(super) fn push(&mut self, namespace: Namespace, snapshot: ReadSnapshot) {
+    pub(super) fn push(&mut self, namespace: Namespace, snapshot: Result<ReadSnapshot, String>) {
         self.snapshots.push((namespace, snapshot));
     }
 }
@@ -58,7 +58,10 @@ impl Checksums {
             let namespaces = marks
                 .snapshots
                 .into_iter()
-                .map(|(namespace, snapshot)| (namespace, snapshot.content_hash().map_err(|e| e.to_string())))
+                .map(|(namespace, snapshot)| {
+                    let hash = snapshot.and_then(|snapshot| snapshot.content_hash().map_err(|e| e.to_string()));
+                    (namespace, hash)
+                })
                 .collect();
             newest.send_replace(Some(Checksum { index: marks.index, system: marks.system, namespaces }));
         };

@@ -13,6 +13,9 @@ use crate::sql::{Checkpoint, Database, Readers, SqlError};
 use crate::types::Namespace;
 use crate::types::limits::OPEN_NAMESPACES_MAX;
 
+/// A prepared file that is about to take the place of a namespace's: `<namespace>.staged` beside it.
+const STAGED_EXTENSION: &str = "staged";
+
 /// The writers; lives on the apply thread.
 pub(super) struct Databases {
     directory: PathBuf,
@@ -72,12 +75,37 @@ impl Databases {
     pub(super) fn replace(&mut self, namespace: &Namespace, with: &Path) -> Result<(), SqlError> {
         self.close(namespace)?;
         let path = self.path(namespace);
+        // First it gets a durable name beside the old file: from then on a crash is finished by the next start.
+        let staged = path.with_extension(STAGED_EXTENSION);
+        std::fs::rename(with, &staged)
+            .and_then(|()| super::files::sync_directory(&self.directory))
+            .map_err(|source| SqlError::File { path: staged.clone(), source })?;
         self.shared.clone().replacing(namespace, || {
-            self.remove_files(namespace)?;
-            std::fs::rename(with, &path)
+            self.remove_write_ahead_log(namespace)?;
+            std::fs::rename(&staged, &path)
                 .and_then(|()| super::files::sync_directory(&self.directory))
                 .map_err(|source| SqlError::File { path: path.clone(), source })
         })
+    }
+
+    /// Finishes replacements that a crash interrupted.
+    pub(super) fn finish_replacements(&self) -> std::io::Result<()> {
+        for file in std::fs::read_dir(&self.directory)? {
+            let staged = file?.path();
+            if staged.extension().is_some_and(|extension| extension == STAGED_EXTENSION) {
+                let path = staged.with_extension("sqlite");
+                for suffix in ["-wal", "-shm"] {
+                    let mut file = path.clone().into_os_string();
+                    file.push(suffix);
+                    if Path::new(&file).exists() {
+                        std::fs::remove_file(&file)?;
+                    }
+                }
+                std::fs::rename(&staged, &path)?;
+                super::files::sync_directory(&self.directory)?;
+            }
+        }
+        Ok(())
     }
 
     /// Makes everything written durable; the number of files that had something to do.
@@ -156,9 +184,18 @@ impl Databases {
     }
 
     fn remove_files(&self, namespace: &Namespace) -> Result<(), SqlError> {
-        let path = self.path(namespace);
         // The write-ahead log goes first: a main file without it is merely older, the reverse would be corrupt.
-        for suffix in ["-wal", "-shm", ""] {
+        self.remove_write_ahead_log(namespace)?;
+        self.remove_suffixed(namespace, &[""])
+    }
+
+    fn remove_write_ahead_log(&self, namespace: &Namespace) -> Result<(), SqlError> {
+        self.remove_suffixed(namespace, &["-wal", "-shm"])
+    }
+
+    fn remove_suffixed(&self, namespace: &Namespace, suffixes: &[&str]) -> Result<(), SqlError> {
+        let path = self.path(namespace);
+        for suffix in suffixes {
             let mut file = path.clone().into_os_string();
             file.push(suffix);
             match std::fs::remove_file(&file) {
@@ -244,7 +281,7 @@ impl SharedReaders {
         swap()
     }
 
-    fn clear(&self) {
+    pub(super) fn clear(&self) {
         self.open.write().expect("no writer panics").clear();
     }
 }

@@ -38,12 +38,24 @@ pub(crate) async fn send_frame(
 }
 
 /// Collects bytes into frames.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct FrameReader {
     buffer: BytesMut,
+    bytes_max: usize,
+}
+
+impl Default for FrameReader {
+    fn default() -> FrameReader {
+        FrameReader::with_limit(FRAME_BYTES_MAX)
+    }
 }
 
 impl FrameReader {
+    /// Takes no frame larger than this: for peers that are no members.
+    pub(crate) fn with_limit(bytes_max: usize) -> FrameReader {
+        FrameReader { buffer: BytesMut::new(), bytes_max }
+    }
+
     /// The next frame, `None` at a clean end. Cancel safe: bytes read stay here.
     pub(crate) async fn next(&mut self, stream: &mut (impl AsyncRead + Unpin)) -> io::Result<Option<Bytes>> {
         loop {
@@ -89,8 +101,8 @@ impl FrameReader {
     fn take(&mut self) -> io::Result<Option<Bytes>> {
         let Some(length) = self.buffer.get(..LENGTH_BYTES) else { return Ok(None) };
         let length = u32::from_le_bytes([length[0], length[1], length[2], length[3]]) as usize;
-        if length > FRAME_BYTES_MAX {
-            let message = format!("frame of {length} bytes is larger than the limit of {FRAME_BYTES_MAX}");
+        if length > self.bytes_max {
+            let message = format!("frame of {length} bytes is larger than the limit of {}", self.bytes_max);
             return Err(io::Error::new(io::ErrorKind::InvalidData, message));
         }
         if self.buffer.len() < LENGTH_BYTES + length {

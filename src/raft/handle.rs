@@ -34,6 +34,9 @@ type Metrics = openraft::RaftMetrics<TypeConfig>;
 /// Appends in one request to a follower; the bytes are bounded where the log is read.
 const ENTRIES_PER_APPEND_MAX: u64 = 4096;
 
+/// How long taking a snapshot may take: an fsync of each file that was written.
+const SNAPSHOT_WAIT_MAX: Duration = Duration::from_secs(60);
+
 /// How the group behaves in time.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RaftOptions {
@@ -292,6 +295,18 @@ impl Raft {
         }
     }
 
+    /// Leads at once if nobody else has a vote: there is no reason to wait for a silence to end.
+    ///
+    /// # Errors
+    /// [`ProposeError::Stopped`].
+    pub async fn lead_if_alone(&self) -> Result<(), ProposeError> {
+        let voters: Vec<NodeId> = self.metrics().membership_config.voter_ids().collect();
+        if voters != [self.node] {
+            return Ok(());
+        }
+        self.core.trigger().elect(false).await.map_err(|e| ProposeError::Stopped(e.to_string()))
+    }
+
     /// This node's id.
     pub fn node_id(&self) -> NodeId {
         self.node
@@ -503,7 +518,10 @@ impl Raft {
             let covered = |metrics: &Metrics| {
                 metrics.running_state.is_err() || metrics.snapshot.is_some_and(|snapshot| snapshot.index >= applied)
             };
-            self.wait_for(covered).await;
+            // A snapshot that is just being taken makes openraft ignore this one; the next look will find it.
+            if tokio::time::timeout(SNAPSHOT_WAIT_MAX, self.wait_for(covered)).await.is_err() {
+                tracing::warn!("no snapshot after {SNAPSHOT_WAIT_MAX:?}");
+            }
         }
         if let Some(trailing) = trailing {
             let upto = applied.saturating_sub(trailing);

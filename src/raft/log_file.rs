@@ -314,7 +314,7 @@ impl LogFileReader {
         Ok(LogFileReader { connection, path: path.to_owned() })
     }
 
-    /// Entries from `start` up to, not including, `end`, without gap; stops after the entry that reaches `bytes_max`.
+    /// Entries from `start` up to, not including, `end`, without gap; stops before an entry that passes `bytes_max`.
     pub(super) fn read(&self, start: u64, end: u64, bytes_max: usize) -> Result<Vec<Entry>, LogFileError> {
         let sqlite = |source| LogFileError::Sqlite { path: self.path.clone(), source };
         let mut statement = self
@@ -334,10 +334,10 @@ impl LogFileReader {
                 },
             })?;
             bytes += codec::entry_bytes(&entry);
-            entries.push(entry);
-            if bytes >= bytes_max {
+            if bytes > bytes_max && !entries.is_empty() {
                 break;
             }
+            entries.push(entry);
         }
         Ok(entries)
     }

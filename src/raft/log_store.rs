@@ -57,6 +57,14 @@ pub(super) struct LogStore {
 pub(super) struct Durable(watch::Receiver<Option<LogId>>);
 
 impl Durable {
+    /// For a state machine that is tested without its log.
+    #[cfg(test)]
+    pub(super) fn everything() -> Durable {
+        use openraft::vote::RaftLeaderId;
+        let leader_id = super::type_config::LeaderId::new(u64::MAX, crate::types::NodeId::default());
+        Durable(watch::channel(Some(LogId { leader_id, index: u64::MAX })).1)
+    }
+
     /// Waits until a committed entry is on disk here: the last entry there is it, or one that was written after it.
     /// Leaders do not forget committed entries, so a later leader's entry has it before it.
     ///
@@ -99,6 +107,9 @@ struct Tail {
     committed: Option<LogId>,
     /// Counts up only.
     appended_bytes: u64,
+    /// From this index on memory has every entry that exists; the file may still have others there that are about to be
+    /// overwritten, and is read only below it.
+    base: u64,
     /// Everything up to this index is durable and may leave memory.
     durable_index: u64,
 }
@@ -115,8 +126,10 @@ impl Tail {
         self.entries.push_back(entry);
     }
 
-    fn first_index(&self) -> Option<u64> {
-        self.entries.front().map(|entry| entry.log_id.index)
+    fn has(&self, id: LogId) -> bool {
+        let first = self.entries.front().map_or(0, |entry| entry.log_id.index);
+        let entry = id.index.checked_sub(first).and_then(|at| self.entries.get(at as usize));
+        entry.is_some_and(|entry| entry.log_id == id)
     }
 
     /// Drops the oldest durable entries above the limits.
@@ -126,6 +139,7 @@ impl Tail {
                 // The very last entry stays: its id is the end of the log.
                 Some(first) if first.log_id.index <= self.durable_index && self.entries.len() > 1 => {
                     self.bytes -= codec::entry_bytes(first);
+                    self.base = first.log_id.index + 1;
                     self.entries.pop_front();
                 }
                 _ => break,
@@ -139,6 +153,7 @@ impl Tail {
                 self.bytes -= codec::entry_bytes(&entry);
             }
         }
+        self.base = self.base.min(index.map_or(0, |index| index + 1));
         self.durable_index = self.durable_index.min(index.unwrap_or(0));
     }
 
@@ -149,6 +164,7 @@ impl Tail {
             }
         }
         self.purged = self.purged.max(Some(upto));
+        self.base = self.base.max(upto.index + 1);
         self.durable_index = self.durable_index.max(upto.index);
     }
 }
@@ -179,6 +195,10 @@ impl LogStore {
             appended_bytes: recovered.older_bytes,
             ..Tail::default()
         };
+        tail.base = recovered
+            .tail
+            .first()
+            .map_or_else(|| recovered.purged.map_or(0, |id| id.index + 1), |entry| entry.log_id.index);
         for entry in recovered.tail {
             tail.push(entry);
         }
@@ -247,26 +267,29 @@ impl Shared {
 
     /// Entries from `start` up to, not including, `end`: from memory when it reaches back that far.
     fn read(&self, start: u64, end: u64, bytes_max: usize) -> io::Result<Vec<Entry>> {
+        let base;
         {
             let tail = self.tail();
-            let oldest_present = tail.purged.map_or(0, |id| id.index + 1);
-            if tail.first_index().is_none_or(|first| first <= start.max(oldest_present)) {
+            if tail.base <= start {
                 return Ok(take_range(&tail.entries, start, end, bytes_max));
             }
+            base = tail.base;
         }
         let mut reader = self.old_entries.lock().expect("nothing panics while it holds the reader");
         let reader = match &mut *reader {
             Some(reader) => reader,
             none => none.insert(LogFileReader::open(&self.path)?),
         };
-        let mut entries = reader.read(start, end, bytes_max)?;
-        // The end of the range may not be durable yet, and so not in the file.
-        let next = entries.last().map_or(start, |entry| entry.log_id.index + 1);
+        let mut entries = reader.read(start, end.min(base), bytes_max)?;
         let bytes: usize = entries.iter().map(codec::entry_bytes).sum();
-        if next < end && bytes < bytes_max {
-            entries.extend(take_range(&self.tail().entries, next, end, bytes_max - bytes));
+        let complete = entries.last().is_none_or(|last| last.log_id.index + 1 == base);
+        if complete && base < end && bytes < bytes_max {
+            entries.extend(take_range(&self.tail().entries, base, end, bytes_max - bytes));
         }
-        Ok(entries)
+        match entries.windows(2).find(|pair| pair[0].log_id.index + 1 != pair[1].log_id.index) {
+            Some(gap) => Err(io::Error::other(format!("the log has no entry after index {}", gap[0].log_id.index))),
+            None => Ok(entries),
+        }
     }
 }
 
@@ -281,10 +304,11 @@ fn take_range(entries: &VecDeque<Entry>, start: u64, end: u64, bytes_max: usize)
     let mut taken = Vec::with_capacity((until - from).min(4096));
     for entry in entries.range(from..until) {
         bytes += codec::entry_bytes(entry);
-        taken.push(entry.clone());
-        if bytes >= bytes_max {
+        // Stops before the entry that would pass the limit: a frame has one too. The first is always taken.
+        if bytes > bytes_max && !taken.is_empty() {
             break;
         }
+        taken.push(entry.clone());
     }
     taken
 }
@@ -406,13 +430,14 @@ impl Writer {
         }
     }
 
-    /// The last entry in the file once it has these changes. What is cut off is never committed, so it may be named
-    /// here a little longer.
+    /// The last entry in the file once it has these changes. After a cut it is unknown until the entries that take the
+    /// place of those cut off are there: nothing that follows the cut may pass for durable by the id of what was cut.
     fn last_with(&self, changes: &[Change]) -> Option<LogId> {
         let before = *self.durable.borrow();
         changes.iter().fold(before, |last, change| match change {
             Change::Append(entries) => entries.last().map(|entry| entry.log_id).or(last),
             Change::Purge(upto) => last.max(Some(*upto)),
+            Change::TruncateAfter(_) | Change::TruncateAll => None,
             _ => last,
         })
     }
@@ -431,8 +456,10 @@ impl Writer {
         for change in changes {
             match change {
                 Change::Append(entries) => {
-                    if let Some(last) = entries.last() {
-                        tail.durable_index = last.log_id.index;
+                    // Entries that were cut off while they were being written say nothing of those in their place.
+                    let last = entries.last().map(|entry| entry.log_id).filter(|id| tail.has(*id));
+                    if let Some(last) = last {
+                        tail.durable_index = last.index;
                     }
                 }
                 Change::TruncateAfter(index) => tail.durable_index = tail.durable_index.min(*index),

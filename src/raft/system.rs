@@ -4,7 +4,7 @@
 //! namespaces' files: whatever it says was applied is at least as new in those. The other way round, `touched` says
 //! which index a namespace's file must have reached; a file that is behind lost its tail in a power cut and is replayed.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -57,6 +57,8 @@ pub struct SystemView {
     pub namespaces: BTreeMap<Namespace, u64>,
     /// API keys by the hash of their text.
     pub api_keys: HashMap<[u8; 32], ApiKey>,
+    /// Hashes of the secrets of join tokens, used ones too.
+    pub invites: HashSet<[u8; 32]>,
     /// Admitted gateways and their addresses.
     pub gateways: BTreeMap<NodeId, Vec<String>>,
 }
@@ -170,6 +172,7 @@ impl System {
         for (hash, namespace, expires_unix_ms) in keys {
             view.api_keys.insert(hash, ApiKey { namespace: self.namespace_of(&namespace)?, expires_unix_ms });
         }
+        view.invites = self.rows("SELECT hash FROM invite", |row| row.get::<_, [u8; 32]>(0))?.into_iter().collect();
         let gateways = self.rows("SELECT node, addresses FROM gateway", |row| {
             Ok((NodeId::from_public_key(row.get(0)?), row.get::<_, String>(1)?))
         })?;
@@ -281,6 +284,7 @@ impl System {
         expires_unix_ms: i64,
     ) -> Result<Outcome, SystemError> {
         self.begin()?;
+        self.view_changed = true;
         self.execute("DELETE FROM invite WHERE expires_unix_ms < ?1", [stamp.unix_ms])?;
         self.execute(
             "INSERT OR IGNORE INTO invite (hash, role, expires_unix_ms) VALUES (?1, ?2, ?3)",
@@ -358,9 +362,10 @@ impl System {
         Ok(())
     }
 
-    /// Notes that a snapshot of everything applied so far exists.
-    pub(super) fn note_snapshot(&mut self) -> Result<SnapshotMeta, SystemError> {
-        let meta = SnapshotMeta { last_log_id: self.applied, last_membership: self.membership.clone() };
+    /// Notes that a snapshot of everything up to `last_log_id` exists. While a database's lost tail is replayed that is
+    /// less than this file has applied.
+    pub(super) fn note_snapshot(&mut self, last_log_id: Option<LogId>) -> Result<SnapshotMeta, SystemError> {
+        let meta = SnapshotMeta { last_log_id, last_membership: self.membership.clone() };
         let mut value = Vec::new();
         codec::put_option(&mut value, meta.last_log_id.as_ref(), codec::put_log_id);
         codec::put_stored_membership(&mut value, &meta.last_membership);

@@ -8,6 +8,7 @@
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use bytes::{BufMut, Bytes};
@@ -73,10 +74,7 @@ pub(super) async fn send(mut connection: Connection, vote: &Vote, data: Snapshot
     let broken = fence.snapshot.broken.clone();
     for file in &mut fence.snapshot.files {
         let present = receive(&mut connection).await?;
-        send_file(&mut connection.stream, file, &present).await?;
-        if broken.load(std::sync::atomic::Ordering::Relaxed) {
-            return Err(io::Error::other("the write-ahead logs grew too large while the snapshot was sent"));
-        }
+        send_file(&mut connection.stream, file, &present, &broken).await?;
     }
     drop(fence);
     let mut answer = receive(&mut connection).await?;
@@ -93,7 +91,12 @@ async fn expect(frames: &mut FrameReader, stream: &mut MeshStream) -> io::Result
         .unwrap_or_else(|_| Err(io::Error::new(io::ErrorKind::TimedOut, "the peer fell silent during a snapshot")))
 }
 
-async fn send_file(stream: &mut MeshStream, file: &mut FencedFile, present: &[u8]) -> io::Result<()> {
+async fn send_file(
+    stream: &mut MeshStream,
+    file: &mut FencedFile,
+    present: &[u8],
+    broken: &AtomicBool,
+) -> io::Result<()> {
     let mut whole = blake3::Hasher::new();
     let mut present = present.chunks_exact(CHUNK_HASH_BYTES);
     let mut offset = 0;
@@ -115,6 +118,10 @@ async fn send_file(stream: &mut MeshStream, file: &mut FencedFile, present: &[u8
             .await?;
         }
         offset += length as u64;
+    }
+    // Before the end is sent: without it the receiver does not use the file.
+    if broken.load(Ordering::Acquire) {
+        return Err(io::Error::other("the databases changed while the snapshot was sent"));
     }
     send_frame(stream, |out| {
         out.put_u8(PIECE_END);

@@ -63,11 +63,11 @@ fn prepare(connection: &Connection, applied_index: u64) -> rusqlite::Result<Resu
     connection.pragma_update(None, "cell_size_check", true)?;
     // One journal mode for the whole of it, whatever the file came with.
     connection.pragma_update(None, "journal_mode", "DELETE")?;
-    let verdict: String = connection.query_row("PRAGMA quick_check(1)", [], |row| row.get(0))?;
+    let verdict: String = connection.query_row("PRAGMA integrity_check(1)", [], |row| row.get(0))?;
     if verdict != "ok" {
         return Ok(Err(format!("the database is damaged: {verdict}")));
     }
-    for check in [names_are_text, no_largest_rowid, no_ended_sequence] {
+    for check in [schema_is_ordinary, names_are_text, no_largest_rowid, no_ended_sequence] {
         if let Some(reason) = check(connection)? {
             return Ok(Err(reason));
         }
@@ -79,6 +79,15 @@ fn prepare(connection: &Connection, applied_index: u64) -> rusqlite::Result<Resu
     internal::write(connection, Applied { index: applied_index, sticky: Sticky::default() })?;
     connection.pragma_update(None, "journal_mode", "WAL")?;
     Ok(Ok(()))
+}
+
+/// SQLite's own writes give the schema table texts and small rowids. With other storage classes, or with the largest
+/// rowid, later statements would fail or be numbered at random.
+fn schema_is_ordinary(connection: &Connection) -> rusqlite::Result<Option<String>> {
+    let strange = "SELECT count(*) FROM sqlite_schema WHERE typeof(type) <> 'text' OR typeof(name) <> 'text' \
+        OR typeof(tbl_name) <> 'text' OR typeof(sql) NOT IN ('text', 'null') OR rowid > 1000000000000";
+    let count: i64 = connection.query_row(strange, [], |row| row.get(0))?;
+    Ok((count > 0).then(|| "its schema table was not written by SQLite: rebuild the file with VACUUM".to_owned()))
 }
 
 fn names_are_text(connection: &Connection) -> rusqlite::Result<Option<String>> {

@@ -168,7 +168,16 @@ pub(super) fn message(error: &rusqlite::Error) -> String {
     }
 }
 
+/// Longest message of a failed statement.
+const MESSAGE_BYTES_MAX: usize = 1024;
+
 /// A statement's failure as its result.
 pub(super) fn failure(kind: StatementErrorKind, message: impl Into<String>) -> StatementError {
-    StatementError { message: message.into(), kind }
+    let mut message = message.into();
+    // A constraint's name or a RAISE may be a megabyte long, and a request may fail ten thousand times.
+    if message.len() > MESSAGE_BYTES_MAX {
+        message.truncate(message.floor_char_boundary(MESSAGE_BYTES_MAX));
+        message.push('…');
+    }
+    StatementError { message, kind }
 }

@@ -1,7 +1,6 @@
 //! Nodes are killed at random under load, one, two or all of them, again and again.
 
 use std::collections::BTreeMap;
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
@@ -199,7 +198,7 @@ fn assert_visible(number: usize, n: u64, nodes: &mut [Client], random: &mut Rand
 
 fn assert_kept(cluster: &mut TestCluster, known: &[Known], seed: u64) {
     cluster.leader();
-    let mut all = |table: &str| {
+    let all = |table: &str| {
         let mut counts = BTreeMap::<(u64, u64), u64>::new();
         for row in cluster[0].sql().query(&format!("SELECT client, n FROM {table}"), "level=strong").expect("a read") {
             let number = |value: &Value| value.as_u64().expect("a number");

@@ -38,6 +38,7 @@ pub(crate) struct Written {
 
 /// Why a write was not acknowledged.
 #[derive(Clone, Debug)]
+#[expect(dead_code, reason = "the texts are read in the messages of failed tests")]
 pub(crate) enum NotWritten {
     /// It has no effect, and never will.
     NotExecuted(String),

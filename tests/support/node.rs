@@ -191,11 +191,6 @@ impl TestNode {
         self.process.take().expect("it runs").wait()
     }
 
-    /// Sends a signal by name.
-    pub(crate) fn signal(&self, name: &str) {
-        self.process.as_ref().expect("it runs").signal(name);
-    }
-
     pub(crate) fn is_running(&mut self) -> bool {
         self.process.as_mut().is_some_and(|process| process.ended().is_none())
     }
