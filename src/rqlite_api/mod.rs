@@ -35,7 +35,6 @@ mod request;
 mod route;
 mod sql_script;
 mod status;
-mod timestamp;
 mod vars;
 
 use std::net::SocketAddr;

@@ -46,6 +46,7 @@ pub mod backup;
 pub mod database;
 pub mod dump;
 pub mod readers;
+pub mod script;
 pub mod snapshot;
 
 #[cfg(test)]

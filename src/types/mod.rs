@@ -12,6 +12,7 @@ pub mod names;
 pub mod node_id;
 pub mod role;
 pub mod statement;
+pub(crate) mod timestamp;
 
 pub use cluster_id::ClusterId;
 pub use command::{Command, Envelope, Executed, Outcome, Stamp};
