@@ -79,7 +79,7 @@ impl Cluster {
     ) -> Result<Asked, ClusterError> {
         match self.inner.peers.call(leader, request, search.deadline).await {
             Ok(Ok(response)) => Ok(Asked::Answered(response)),
-            Ok(Err(PeerError::NotLeader | PeerError::NotSent)) | Err(CallError::NotSent) => Ok(Asked::Again),
+            Ok(Err(PeerError::NotLeader { .. } | PeerError::NotSent)) | Err(CallError::NotSent) => Ok(Asked::Again),
             Ok(Err(PeerError::Failed(error))) => Err(error),
             Err(CallError::Lost) => Err(ClusterError::LeadershipLost),
             Err(CallError::TimedOut) => Err(ClusterError::Timeout),

@@ -24,7 +24,7 @@ pub use error::{ClusterError, WriteOutcome};
 pub use join::{Admission, InvalidToken, JoinError, JoinToken, join};
 pub use keeper::{KeeperOptions, keep};
 pub use remote::RemoteCluster;
-pub use request::{Applied, Freshness, Level, Read, ReadAnswer, ServedBy};
+pub use request::{Applied, Freshness, KvAnswer, KvRead, Level, Read, ReadAnswer, ServedBy};
 pub use view::{Member, MemberStatus, RaftState, RaftStatus, Suffrage};
 
 use std::fmt;

@@ -70,7 +70,7 @@ async fn ask(raft: &Raft, peers: &Peers) -> Result<u64, ClusterError> {
             Ok(Ok(PeerResponse::Index(index))) => Ok(index),
             Ok(Ok(other)) => Err(super::submit::unexpected(&other)),
             Ok(Err(PeerError::Failed(error))) => Err(error),
-            Ok(Err(PeerError::NotLeader | PeerError::NotSent))
+            Ok(Err(PeerError::NotLeader { .. } | PeerError::NotSent))
             | Err(CallError::NotSent | CallError::Lost | CallError::TimedOut) => Err(ClusterError::NoLeader),
         },
     }

@@ -61,12 +61,17 @@ impl Cluster {
         outcome
     }
 
+    fn not_leader(&self) -> PeerError {
+        PeerError::NotLeader { leader: self.raft().leader().filter(|leader| *leader != self.node_id()) }
+    }
+
     async fn answer_peer(&self, peer: NodeId, request: PeerRequest) -> PeerAnswer {
         // A gateway may use the cluster, not change it.
         let member = self.is_member(peer);
         match request {
-            PeerRequest::Submit { command, .. } if !member && !matches!(command, Command::Execute(_)) => {
-                Err(ClusterError::Membership(format!("{peer} is a gateway and may only run SQL")).into())
+            PeerRequest::Submit { command, .. } if !member && !is_open_to_gateways(&command) => {
+                let reason = format!("{peer} is a gateway and may only change data and make namespaces");
+                Err(ClusterError::Membership(reason).into())
             }
             PeerRequest::Submit { command, timeout } => {
                 let proposed = tokio::time::timeout(timeout.min(TIMEOUT_MAX), self.raft().propose(&command)).await;
@@ -77,17 +82,17 @@ impl Cluster {
             }
             PeerRequest::ReadIndex => {
                 if !self.is_leader() {
-                    return Err(PeerError::NotLeader);
+                    return Err(self.not_leader());
                 }
                 match self.read_index_here(Instant::now() + Duration::from_secs(5)).await {
                     Ok(index) => Ok(PeerResponse::Index(index)),
-                    Err(ClusterError::NoLeader) => Err(PeerError::NotLeader),
+                    Err(ClusterError::NoLeader) => Err(self.not_leader()),
                     Err(error) => Err(error.into()),
                 }
             }
             PeerRequest::Read { read, timeout } => {
                 if !self.is_leader() {
-                    return Err(PeerError::NotLeader);
+                    return Err(self.not_leader());
                 }
                 Ok(PeerResponse::Results(self.read_here(&read, Instant::now() + timeout.min(TIMEOUT_MAX)).await?))
             }
@@ -101,6 +106,10 @@ impl Cluster {
                     tokio::time::timeout(CHECKSUM_WAIT, checksum).await.map_err(|_| ClusterError::Timeout)?;
                 Ok(PeerResponse::Checksum(checksum))
             }
+            PeerRequest::ReadAt { .. }
+            | PeerRequest::ReadKv { .. }
+            | PeerRequest::ReadKvAt { .. }
+            | PeerRequest::WaitKvChange { .. } => Err(self.not_leader()),
             PeerRequest::TransferLeader { to } if member => {
                 self.transfer_leader_here(to).await.map(|()| PeerResponse::Done).map_err(leader_error)
             }
@@ -118,16 +127,21 @@ impl Cluster {
     }
 }
 
+/// What a gateway's callers may do: change data, and sign up.
+fn is_open_to_gateways(command: &Command) -> bool {
+    matches!(command, Command::Execute(_) | Command::Kv(_) | Command::CreateNamespace { .. })
+}
+
 fn peer_error(error: ProposeError) -> PeerError {
     match error {
-        ProposeError::NotLeader { .. } => PeerError::NotLeader,
+        ProposeError::NotLeader { leader } => PeerError::NotLeader { leader },
         other => PeerError::Failed(other.into()),
     }
 }
 
 fn leader_error(error: ClusterError) -> PeerError {
     match error {
-        ClusterError::NoLeader => PeerError::NotLeader,
+        ClusterError::NoLeader => PeerError::NotLeader { leader: None },
         other => PeerError::Failed(other),
     }
 }

@@ -354,6 +354,7 @@ impl Owner {
                 system.redeem_invite(stamp, &secret_hash, node, role, &addresses)
             }
             Command::RemoveGateway { node } => system.remove_gateway(node),
+            Command::Kv(kv) => return Ok(Outcome::Refused(Refusal::NoSuchNamespace(kv.namespace))),
         };
         outcome.map_err(fatal)
     }

@@ -59,6 +59,26 @@ pub const IDEMPOTENCY_KEY_BYTES_MAX: usize = 255;
 /// How long an idempotency key is remembered, by the log's clock.
 pub const IDEMPOTENCY_TTL: Duration = Duration::from_secs(24 * 60 * 60);
 
+/// Longest key of the key-value store: a path of some depth fits, and an index page still holds several.
+pub const KV_KEY_BYTES_MAX: usize = 1024;
+
+/// Largest value of the key-value store. What is larger is cheaper kept elsewhere than in a log and on every replica. As
+/// part of what an entry means it cannot change without a new envelope version.
+pub const KV_VALUE_BYTES_MAX: usize = 1024 * 1024;
+
+/// Longest content type that is stored beside a value. Part of what an entry means, as [`KV_VALUE_BYTES_MAX`].
+pub const KV_CONTENT_TYPE_BYTES_MAX: usize = 255;
+
+/// Most changes of one key-value request.
+pub const KV_OPS_PER_REQUEST_MAX: usize = 1000;
+
+/// Most keys that one key-value query names or lists.
+pub const KV_KEYS_PER_QUERY_MAX: usize = 1000;
+
+/// Changes of keys that a namespace remembers for watchers, at least: a watcher that was away for longer lists the keys
+/// again. Part of what an entry means.
+pub const KV_CHANGES_KEPT: u64 = 10_000;
+
 /// Read-only connections kept open per namespace: reads run on as many threads as there are cores, small servers have few.
 pub const READERS_PER_NAMESPACE_MAX: usize = 16;
 
