@@ -9,6 +9,7 @@ CREATE TABLE nonces (
     domain TEXT NOT NULL,
     uri TEXT NOT NULL,
     chain_id INTEGER NOT NULL,
+    solana_cluster TEXT NOT NULL,
     issued_unix_ms INTEGER NOT NULL,
     expires_unix_ms INTEGER NOT NULL,
     used_unix_ms INTEGER

@@ -5,10 +5,9 @@ use std::time::Instant;
 use super::namespaces::{expecting_one, stored};
 use super::rows::{Row, named, text};
 use super::{AccountError, Accounts, Transacted, audit, random};
-use crate::auth::api_key::ApiKeyText;
+use crate::auth::ApiKey;
 use crate::cluster::Level;
-use crate::types::access::Scopes;
-use crate::types::{Namespace, Value, limits};
+use crate::types::{Namespace, Scopes, Value, limits};
 
 /// What a new key is to be.
 #[derive(Clone, Debug)]
@@ -25,14 +24,14 @@ pub struct KeyRequest {
 #[derive(Clone, Debug)]
 pub struct CreatedKey {
     /// The text to present.
-    pub key: ApiKeyText,
+    pub key: ApiKey,
     /// What it is called in lists, and when it is to be ended.
     pub id: String,
 }
 
 /// What is known of a key.
 #[derive(Clone, Debug)]
-pub struct ApiKey {
+pub struct StoredKey {
     /// Its name in requests about it.
     pub id: String,
     /// What its maker calls it.
@@ -94,7 +93,7 @@ impl Accounts {
     ///
     /// # Errors
     /// The cluster's.
-    pub async fn list_keys(&self, namespace: &Namespace, deadline: Instant) -> Result<Vec<ApiKey>, AccountError> {
+    pub async fn list_keys(&self, namespace: &Namespace, deadline: Instant) -> Result<Vec<StoredKey>, AccountError> {
         let rows = self
             .query(
                 named(
@@ -186,13 +185,13 @@ impl Accounts {
 }
 
 fn new_key(namespace: &Namespace) -> Result<CreatedKey, AccountError> {
-    let key = ApiKeyText::from_random(&random::<24>()?, namespace);
-    let id = format!("key_{}", bs58::encode(random::<12>()?).into_string());
+    let key = ApiKey::from_random(random()?, namespace);
+    let id = key.id();
     Ok(CreatedKey { key, id })
 }
 
-fn api_key(row: Row<'_>) -> Result<ApiKey, AccountError> {
-    Ok(ApiKey {
+fn api_key(row: Row<'_>) -> Result<StoredKey, AccountError> {
+    Ok(StoredKey {
         id: row.text("id").to_owned(),
         name: row.text("name").to_owned(),
         scopes: stored(row.text("scopes"))?,

@@ -6,14 +6,12 @@ use super::apps::{self, changed};
 use super::namespaces::{expecting_one, stored};
 use super::rows::{named, text};
 use super::sessions::{NewSession, Tokens};
-use super::{AccountError, Accounts, BareNonce, SignUp, Transacted, audit, random, unix_ms};
-use crate::auth::challenge::{ChallengeFields, Nonce};
-use crate::auth::wallet_signature;
+use super::{AccountError, Accounts, BareNonce, Party, SignUp, Transacted, audit, random, unix_ms};
+use crate::auth::wallet_signature::{self, ProvenKey, SignatureError};
+use crate::auth::{self, Nonce};
 use crate::cluster::Level;
-use crate::types::access::AccessRole;
 use crate::types::statement::StatementResult;
-use crate::types::wallet::WalletAddress;
-use crate::types::{Namespace, Statement, Value, limits};
+use crate::types::{AccessRole, Namespace, Statement, Value, WalletAddress, limits};
 
 /// What a challenge is for. The text that the wallet signs says it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -98,22 +96,12 @@ impl Accounts {
         purpose: Purpose,
         deadline: Instant,
     ) -> Result<Challenge, AccountError> {
-        let options = self.options();
+        let party = &self.options().party;
         let issued_unix_ms = unix_ms();
-        let expires_unix_ms = issued_unix_ms + limits::NONCE_LIFE.as_millis() as i64;
-        let nonce = Nonce::from_random(&random()?);
-        let fields = ChallengeFields {
-            wallet: *wallet,
-            namespace: namespace.clone(),
-            purpose: purpose.as_str().to_owned(),
-            nonce: nonce.clone(),
-            domain: options.domain.clone(),
-            uri: options.uri.clone(),
-            chain_id: options.chain_id,
-            issued_unix_ms,
-            expires_unix_ms,
-        };
-        let message = fields.message().map_err(|error| AccountError::Challenge(error.to_string()))?;
+        let expires_unix_ms = issued_unix_ms + limits::CHALLENGE_TTL.as_millis() as i64;
+        let nonce = Nonce::from_random(random()?);
+        let terms = Terms { party: party.clone(), issued_unix_ms, expires_unix_ms };
+        let message = terms.message(wallet, namespace, purpose, &nonce)?;
         let subject = || ("subject", text(wallet.subject()));
         let statements = vec![
             named(
@@ -127,16 +115,18 @@ impl Accounts {
                 [subject(), ("kept", Value::Integer(limits::OPEN_NONCES_PER_WALLET_MAX - 1))],
             ),
             expecting_one(named(
-                "INSERT INTO nonces (hash, namespace, subject, purpose, domain, uri, chain_id, issued_unix_ms, expires_unix_ms) \
-                 VALUES (:hash, :namespace, :subject, :purpose, :domain, :uri, :chain_id, :issued, :expires)",
+                "INSERT INTO nonces (hash, namespace, subject, purpose, domain, uri, chain_id, solana_cluster, \
+                 issued_unix_ms, expires_unix_ms) \
+                 VALUES (:hash, :namespace, :subject, :purpose, :domain, :uri, :chain_id, :solana_cluster, :issued, :expires)",
                 [
-                    ("hash", Value::Blob(hash_of(nonce.as_str()))),
+                    ("hash", Value::Blob(nonce.hash().to_vec())),
                     ("namespace", text(namespace.as_str())),
                     subject(),
                     ("purpose", text(purpose.as_str())),
-                    ("domain", text(&options.domain)),
-                    ("uri", text(&options.uri)),
-                    ("chain_id", Value::Integer(i64::try_from(options.chain_id).unwrap_or(i64::MAX))),
+                    ("domain", text(&party.domain)),
+                    ("uri", text(&party.uri)),
+                    ("chain_id", Value::Integer(i64::try_from(party.chain_id).unwrap_or(i64::MAX))),
+                    ("solana_cluster", text(party.solana_cluster.as_str())),
                     ("issued", Value::Integer(issued_unix_ms)),
                     ("expires", Value::Integer(expires_unix_ms)),
                 ],
@@ -191,13 +181,14 @@ impl Accounts {
 
     /// Checks a signature against the challenge that the nonce belongs to.
     async fn check(&self, proof: &Proof, purpose: Purpose, deadline: Instant) -> Result<Checked, AccountError> {
-        let nonce = Nonce::parse(&proof.nonce).ok_or(AccountError::InvalidNonce)?;
-        let nonce_hash = hash_of(nonce.as_str());
+        let nonce: Nonce = proof.nonce.parse().map_err(|_| AccountError::InvalidNonce)?;
+        let nonce_hash = nonce.hash().to_vec();
         let rows = self
             .query(
                 named(
-                    "SELECT domain, uri, chain_id, issued_unix_ms, expires_unix_ms FROM nonces WHERE hash = :hash \
-                     AND subject = :subject AND namespace = :namespace AND purpose = :purpose AND used_unix_ms IS NULL",
+                    "SELECT domain, uri, chain_id, solana_cluster, issued_unix_ms, expires_unix_ms FROM nonces \
+                     WHERE hash = :hash AND subject = :subject AND namespace = :namespace AND purpose = :purpose \
+                     AND used_unix_ms IS NULL",
                     [
                         ("hash", Value::Blob(nonce_hash.clone())),
                         ("subject", text(proof.wallet.subject())),
@@ -210,26 +201,28 @@ impl Accounts {
             )
             .await?;
         let row = rows.first().ok_or(AccountError::InvalidNonce)?;
-        let fields = ChallengeFields {
-            wallet: proof.wallet,
-            namespace: proof.namespace.clone(),
-            purpose: purpose.as_str().to_owned(),
-            nonce: nonce.clone(),
-            domain: row.text("domain").to_owned(),
-            uri: row.text("uri").to_owned(),
-            chain_id: row.integer("chain_id").unsigned_abs(),
+        let terms = Terms {
+            party: Party {
+                domain: row.text("domain").to_owned(),
+                uri: row.text("uri").to_owned(),
+                chain_id: row.integer("chain_id").unsigned_abs(),
+                solana_cluster: stored(row.text("solana_cluster"))?,
+            },
             issued_unix_ms: row.integer("issued_unix_ms"),
             expires_unix_ms: row.integer("expires_unix_ms"),
         };
-        let message = fields.message().map_err(|error| AccountError::Challenge(error.to_string()))?;
-        let signed = wallet_signature::verify(&proof.wallet, message.as_bytes(), &proof.signature);
-        let verified = match signed {
-            Err(error) if error.is_mismatch() && self.options().bare_nonce == BareNonce::Accepted => {
-                wallet_signature::verify(&proof.wallet, nonce.as_str().as_bytes(), &proof.signature)?
-            }
-            other => other?,
-        };
-        Ok(Checked { nonce_hash, public_key: verified.public_key() })
+        let message = terms.message(&proof.wallet, &proof.namespace, purpose, &nonce)?;
+        let key = self.verify(proof, &message, &nonce)?;
+        Ok(Checked { nonce_hash, public_key: key.as_str().to_owned() })
+    }
+
+    /// The signature is one of the full text, or of the bare nonce where that is enough.
+    fn verify(&self, proof: &Proof, message: &str, nonce: &Nonce) -> Result<ProvenKey, SignatureError> {
+        let of = |text: &str| wallet_signature::verify(&proof.wallet, text.as_bytes(), &proof.signature);
+        match of(message) {
+            Err(SignatureError::Mismatch) if self.options().bare_nonce == BareNonce::Accepted => of(nonce.as_str()),
+            verified => verified,
+        }
     }
 
     /// Uses the nonce, takes a free name, checks that the wallet belongs, and does `then`: all in one entry.
@@ -307,9 +300,34 @@ impl Accounts {
     }
 }
 
-/// What a secret is stored as.
-fn hash_of(secret: &str) -> Vec<u8> {
-    blake3::hash(secret.as_bytes()).as_bytes().to_vec()
+/// What is stored of a challenge beside its nonce, so that any node can build its text again.
+struct Terms {
+    party: Party,
+    issued_unix_ms: i64,
+    expires_unix_ms: i64,
+}
+
+impl Terms {
+    fn message(
+        &self,
+        wallet: &WalletAddress,
+        namespace: &Namespace,
+        purpose: Purpose,
+        nonce: &Nonce,
+    ) -> Result<String, AccountError> {
+        let refused = |error: &dyn std::fmt::Display| AccountError::Challenge(error.to_string());
+        let time = |unix_ms| jiff::Timestamp::from_millisecond(unix_ms).map_err(|error| refused(&error));
+        let challenge = auth::Challenge {
+            party: self.party.relying_party().map_err(|error| refused(&error))?,
+            wallet: *wallet,
+            namespace: namespace.clone(),
+            purpose: purpose.as_str().parse().map_err(|error: auth::challenge::InvalidField| refused(&error))?,
+            nonce: nonce.clone(),
+            issued_at: time(self.issued_unix_ms)?,
+            expires_at: time(self.expires_unix_ms)?,
+        };
+        Ok(challenge.message())
+    }
 }
 
 #[cfg(test)]

@@ -26,7 +26,8 @@ mod upkeep;
 
 pub use apps::App;
 pub use error::AccountError;
-pub use keys::{ApiKey, CreatedKey, KeyRequest};
+pub use identity::Identified;
+pub use keys::{CreatedKey, KeyRequest, StoredKey};
 pub use login::{Challenge, Proof, Purpose, Registered};
 pub use migrations::{MigrationError, MigrationFile, migrate};
 pub use namespaces::{Member, NamespaceSummary};
@@ -40,11 +41,12 @@ use std::time::{Instant, SystemTime, UNIX_EPOCH};
 use self::identity::Identities;
 use self::rows::{Table, named, text};
 use self::signing::Ring;
+use crate::auth::RelyingParty;
+use crate::auth::challenge::{InvalidField, SolanaCluster};
 use crate::cluster::{AnyCluster, ClusterError, Level, Read};
-use crate::types::cluster_secret::ClusterSecret;
 use crate::types::command::{Atomicity, Execute};
 use crate::types::statement::{StatementError, StatementErrorKind, StatementResult};
-use crate::types::{Command, Namespace, Outcome, Statement};
+use crate::types::{ClusterSecret, Command, Namespace, Outcome, Statement};
 
 /// What the operator decides about accounts.
 #[derive(Clone, Debug)]
@@ -53,12 +55,31 @@ pub struct AccountOptions {
     pub sign_up: SignUp,
     /// Whether a signature of the bare nonce is enough.
     pub bare_nonce: BareNonce,
-    /// Who asks for the signature, as wallets show it: host and port.
+    /// Who asks for signatures, as wallets show it.
+    pub party: Party,
+}
+
+/// Who asks for signatures: what goes into [`RelyingParty`], which checks it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Party {
+    /// Host and port.
     pub domain: String,
     /// The address of what is logged in to.
     pub uri: String,
-    /// The chain that Ethereum wallets are asked to sign for.
+    /// The chain that Ethereum wallets sign for.
     pub chain_id: u64,
+    /// The network that Solana wallets sign for.
+    pub solana_cluster: SolanaCluster,
+}
+
+impl Party {
+    /// The same, checked.
+    ///
+    /// # Errors
+    /// [`InvalidField`] when a member could not stand in a text to sign.
+    pub fn relying_party(&self) -> Result<RelyingParty, InvalidField> {
+        RelyingParty::new(&self.domain, &self.uri, self.chain_id, self.solana_cluster)
+    }
 }
 
 /// Whether a wallet may take a free name.

@@ -5,12 +5,10 @@ use std::time::Instant;
 use super::rows::{Row, named, text};
 use super::{AccountError, Accounts, Transacted, audit};
 use crate::cluster::{ClusterError, Level};
-use crate::types::access::AccessRole;
 use crate::types::command::Refusal;
 use crate::types::limits;
 use crate::types::statement::Expect;
-use crate::types::wallet::WalletAddress;
-use crate::types::{Command, Namespace, Statement};
+use crate::types::{AccessRole, Command, Namespace, Statement, Value, WalletAddress};
 
 /// A namespace, and what somebody is in it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -46,7 +44,7 @@ impl Accounts {
         actor: &str,
         deadline: Instant,
     ) -> Result<(), AccountError> {
-        let claimed_by = owner.map_or(crate::types::Value::Null, |owner| text(owner.subject()));
+        let claimed_by = owner.map_or(Value::Null, |owner| text(owner.subject()));
         let statements = vec![
             expecting_one(named(
                 "INSERT INTO namespaces (name, claimed_by) SELECT :name, :owner \
@@ -187,7 +185,7 @@ impl Accounts {
                  WHERE n.name = :name AND m.subject <> :subject) < :max",
                 {
                     let [name, subject] = values();
-                    [name, subject, ("max", crate::types::Value::Integer(limits::MEMBERS_PER_NAMESPACE_MAX))]
+                    [name, subject, ("max", Value::Integer(limits::MEMBERS_PER_NAMESPACE_MAX))]
                 },
             )),
             named(

@@ -7,17 +7,16 @@ use std::time::Instant;
 
 use super::namespaces::{expecting_one, stored};
 use super::rows::{named, text};
-use super::{AccountError, Accounts, Transacted, audit, random, unix_ms};
-use crate::auth::refresh_token::RefreshToken;
-use crate::auth::token::{AccessToken, Claims};
+use super::{AccountError, Accounts, Transacted, audit, random};
+use crate::auth::{AccessClaims, RefreshToken};
 use crate::cluster::Level;
 use crate::types::{Namespace, Statement, Value, limits};
 
 /// What a login or a refresh gives.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Tokens {
     /// For requests.
-    pub access: AccessToken,
+    pub access: String,
     /// Seconds until it ends.
     pub expires_in: u64,
     /// For the next access token; absent where there is no session.
@@ -26,6 +25,13 @@ pub struct Tokens {
     pub subject: String,
     /// Where they are good.
     pub namespace: Namespace,
+}
+
+/// Never shows the tokens.
+impl std::fmt::Debug for Tokens {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Tokens").field("subject", &self.subject).field("namespace", &self.namespace).finish()
+    }
 }
 
 /// A session that is about to be stored.
@@ -42,18 +48,21 @@ pub(super) struct TokenGrant {
     pub(super) refresh: Option<RefreshToken>,
 }
 
+/// What tells the id of a session from that of an API key.
+pub(super) const ID_PREFIX: &str = "ses_";
+
 const NOW: &str = "CAST(unixepoch('subsec') * 1000 AS INTEGER)";
 
 impl NewSession {
     pub(super) fn for_wallet(subject: String) -> Result<NewSession, AccountError> {
-        let id = format!("ses_{}", bs58::encode(random::<16>()?).into_string());
-        Ok(NewSession { id, subject, refresh: RefreshToken::from_random(&random()?) })
+        let id = format!("{ID_PREFIX}{}", bs58::encode(random::<16>()?).into_string());
+        Ok(NewSession { id, subject, refresh: RefreshToken::from_random(random()?) })
     }
 
     /// Stores it, and forgets what has expired and the oldest of too many.
     pub(super) fn statements(&self, namespace: &Namespace) -> Vec<Statement> {
         let of_wallet = || [("namespace", text(namespace.as_str())), ("subject", text(&self.subject))];
-        let life = i64::try_from(limits::REFRESH_TOKEN_LIFE.as_millis()).unwrap_or(i64::MAX);
+        let life = i64::try_from(limits::REFRESH_TOKEN_TTL.as_millis()).unwrap_or(i64::MAX);
         vec![
             named(
                 &format!("DELETE FROM sessions WHERE id IN (SELECT id FROM sessions WHERE expires_unix_ms < {NOW} LIMIT 64)"),
@@ -129,8 +138,8 @@ impl Accounts {
         if row.optional_integer("used_unix_ms").is_some() {
             return self.end_reused(&home, &session, deadline).await;
         }
-        let refresh = RefreshToken::from_random(&random()?);
-        let life = i64::try_from(limits::REFRESH_TOKEN_LIFE.as_millis()).unwrap_or(i64::MAX);
+        let refresh = RefreshToken::from_random(random()?);
+        let life = i64::try_from(limits::REFRESH_TOKEN_TTL.as_millis()).unwrap_or(i64::MAX);
         let of_session = || ("session", text(&session));
         let statements = vec![
             expecting_one(named(
@@ -234,10 +243,9 @@ impl Accounts {
     ) -> Result<Tokens, AccountError> {
         let TokenGrant { subject, session, refresh } = grant;
         let key = self.signing_key(deadline).await?;
-        let now_seconds = unix_ms() / 1000;
-        let claims = Claims::new(&subject, namespace, &session, &random()?, now_seconds);
-        let access = key.sign(&claims).map_err(|error| AccountError::NotReady(error.to_string()))?;
-        let expires_in = limits::ACCESS_TOKEN_LIFE.as_secs();
+        let now = jiff::Timestamp::now();
+        let access = key.sign(&AccessClaims::new(subject.clone(), namespace.clone(), session, random()?, now));
+        let expires_in = limits::ACCESS_TOKEN_TTL.as_secs();
         Ok(Tokens { access, expires_in, refresh, subject, namespace: namespace.clone() })
     }
 

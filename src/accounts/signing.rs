@@ -9,13 +9,12 @@ use std::time::Instant;
 
 use super::rows::{Row, named, text};
 use super::{AccountError, Accounts, Transacted, audit, random, unix_ms};
-use crate::auth::seal;
-use crate::auth::token::{SigningKey, VerifyingKeys};
+use crate::auth::{TokenKey, TrustedKey, seal};
 use crate::cluster::Level;
 use crate::types::{Namespace, Value, limits};
 
 /// What a sealed seed is bound to, so that it opens as nothing else.
-const SEAL_CONTEXT: &[u8] = b"debros signing key";
+const SEAL_PURPOSE: &[u8] = b"debros signing key";
 
 /// The keys as this process last saw them.
 #[derive(Default)]
@@ -25,8 +24,8 @@ pub(super) struct Ring {
 
 #[derive(Clone)]
 struct Known {
-    signing: Arc<SigningKey>,
-    verifying: Arc<VerifyingKeys>,
+    signing: Arc<TokenKey>,
+    verifying: Arc<[TrustedKey]>,
     read_at: Instant,
 }
 
@@ -42,7 +41,7 @@ impl Ring {
 
 impl Accounts {
     /// The key that signs now.
-    pub(super) async fn signing_key(&self, deadline: Instant) -> Result<Arc<SigningKey>, AccountError> {
+    pub(super) async fn signing_key(&self, deadline: Instant) -> Result<Arc<TokenKey>, AccountError> {
         Ok(self.ring(Freshness::Seconds, deadline).await?.signing)
     }
 
@@ -50,12 +49,12 @@ impl Accounts {
     ///
     /// # Errors
     /// [`AccountError::NotReady`], or the cluster's.
-    pub async fn verifying_keys(&self, deadline: Instant) -> Result<Arc<VerifyingKeys>, AccountError> {
+    pub async fn verifying_keys(&self, deadline: Instant) -> Result<Arc<[TrustedKey]>, AccountError> {
         Ok(self.ring(Freshness::Seconds, deadline).await?.verifying)
     }
 
     /// As [`Accounts::verifying_keys`], for a token whose key is not among them: a newer one may have been made.
-    pub(super) async fn newest_verifying_keys(&self, deadline: Instant) -> Result<Arc<VerifyingKeys>, AccountError> {
+    pub(super) async fn newest_verifying_keys(&self, deadline: Instant) -> Result<Arc<[TrustedKey]>, AccountError> {
         Ok(self.ring(Freshness::Now, deadline).await?.verifying)
     }
 
@@ -88,16 +87,16 @@ impl Accounts {
         let Some(newest) = keys.first() else { return Ok(None) };
         Ok(Some(Known {
             signing: Arc::clone(newest),
-            verifying: Arc::new(VerifyingKeys::new(keys.iter().map(|key| key.verifying_key()))),
+            verifying: keys.iter().map(|key| key.trusted().clone()).collect(),
             read_at: Instant::now(),
         }))
     }
 
-    fn open(&self, row: Row<'_>) -> Result<Arc<SigningKey>, AccountError> {
+    fn open(&self, row: Row<'_>) -> Result<Arc<TokenKey>, AccountError> {
         let kid = row.text("kid");
-        let seed = seal::open(self.inner.secret.as_bytes(), SEAL_CONTEXT, row.blob("sealed_seed")).ok();
+        let seed = seal::open(&self.inner.secret, SEAL_PURPOSE, row.blob("sealed_seed")).ok();
         let seed: Option<[u8; 32]> = seed.and_then(|seed| seed.as_slice().try_into().ok());
-        let key = seed.map(|seed| SigningKey::from_seed(&seed)).filter(|key| key.kid() == kid);
+        let key = seed.map(TokenKey::from_seed).filter(|key| key.trusted().id() == kid);
         key.map(Arc::new).ok_or_else(|| {
             AccountError::NotReady(format!(
                 "signing key `{kid}` does not open with this process's cluster secret; restore cluster.key from \
@@ -130,15 +129,16 @@ impl Accounts {
             return Ok(());
         }
         let seed: [u8; 32] = random()?;
-        let key = SigningKey::from_seed(&seed);
-        let sealed = seal::seal(self.inner.secret.as_bytes(), SEAL_CONTEXT, &random()?, &seed);
+        let key = TokenKey::from_seed(seed);
+        let sealed = seal::seal(&self.inner.secret, SEAL_PURPOSE, random()?, &seed)
+            .map_err(|error| AccountError::NotReady(error.to_string()))?;
         let statements = vec![
             named(
                 "INSERT INTO signing_keys (kid, public_key, sealed_seed) SELECT :kid, :public_key, :sealed \
                  WHERE NOT EXISTS (SELECT 1 FROM signing_keys WHERE created_unix_ms > :after)",
                 [
-                    ("kid", text(key.kid())),
-                    ("public_key", Value::Blob(key.public_key().to_vec())),
+                    ("kid", text(key.trusted().id())),
+                    ("public_key", Value::Blob(key.trusted().as_bytes().to_vec())),
                     ("sealed", Value::Blob(sealed)),
                     ("after", Value::Integer(unless_after)),
                 ],
@@ -148,7 +148,7 @@ impl Accounts {
                  (SELECT kid FROM signing_keys ORDER BY created_unix_ms DESC, kid LIMIT :live)",
                 [("live", Value::Integer(limits::SIGNING_KEYS_LIVE))],
             ),
-            audit(&Namespace::default_namespace(), actor, "signing_key.rotate", key.kid()),
+            audit(&Namespace::default_namespace(), actor, "signing_key.rotate", key.trusted().id()),
         ];
         match self.transact(statements, deadline).await? {
             Transacted::Done(_) => Ok(()),

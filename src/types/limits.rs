@@ -158,3 +158,41 @@ pub const PEER_EXCHANGE_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Peer exchanges running at once, served and asked together.
 pub const PEER_EXCHANGES_MAX: usize = 16;
+
+/// How long a credential that was found good is believed without another look. Revoking one takes effect everywhere
+/// within this and the time that replication takes.
+pub const CREDENTIAL_CACHE_MAX: Duration = Duration::from_secs(2);
+
+/// Credentials remembered at once: about 500 bytes each.
+pub const CREDENTIALS_CACHED_MAX: usize = 50_000;
+
+/// Keys that sign access tokens and still verify: the one in use and the one before it.
+pub const SIGNING_KEYS_LIVE: i64 = 2;
+
+/// After this a new signing key is made.
+pub const SIGNING_KEY_LIFE: Duration = Duration::from_secs(30 * 24 * 60 * 60);
+
+/// Time between two reads of the signing keys because of tokens that name an unknown one; anybody can make such tokens.
+pub const SIGNING_KEYS_REREAD_MIN: Duration = Duration::from_millis(250);
+
+/// Challenges of one wallet that can be answered at a time; the newest ones. Somebody else's challenges for a wallet
+/// push out the wallet's own only that fast.
+pub const OPEN_NONCES_PER_WALLET_MAX: i64 = 5;
+
+/// Logins of one wallet in one namespace; the oldest end.
+pub const SESSIONS_PER_MEMBER_MAX: i64 = 50;
+
+/// Used refresh tokens of a session that are kept, so that one that comes back is noticed.
+pub const USED_REFRESH_TOKENS_KEPT: i64 = 100;
+
+/// Namespaces that one wallet may own: each is a file on every node.
+pub const NAMESPACES_PER_WALLET_MAX: i64 = 10;
+
+/// Members of a namespace.
+pub const MEMBERS_PER_NAMESPACE_MAX: i64 = 1000;
+
+/// API keys of a namespace.
+pub const API_KEYS_PER_NAMESPACE_MAX: i64 = 200;
+
+/// Registered applications of a namespace.
+pub const APPS_PER_NAMESPACE_MAX: i64 = 1000;
