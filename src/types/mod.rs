@@ -2,20 +2,26 @@
 //!
 //! Nothing here does I/O, waits, or knows another module of the crate.
 
+pub mod access;
 pub mod cluster_id;
+pub mod cluster_secret;
 pub mod admin;
 pub mod build;
 pub mod command;
 pub mod exit;
 pub mod kv;
+pub mod hex;
 pub mod limits;
 pub mod names;
 pub mod node_id;
 pub mod role;
 pub mod statement;
 pub(crate) mod timestamp;
+pub mod wallet;
 
+pub use access::{AccessRole, Action, Scope, Scopes};
 pub use cluster_id::ClusterId;
+pub use cluster_secret::ClusterSecret;
 pub use command::{Command, Envelope, Executed, Outcome, Stamp};
 pub use exit::Exit;
 pub use kv::{Key, Kv};
@@ -23,3 +29,4 @@ pub use names::Namespace;
 pub use node_id::NodeId;
 pub use role::Role;
 pub use statement::{Rows, Statement, StatementResult, Value};
+pub use wallet::{Chain, WalletAddress};
