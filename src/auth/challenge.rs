@@ -14,8 +14,9 @@ use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use jiff::Timestamp;
 
+use super::wallet_signature::{self, ProvenKey, SignatureError};
 use crate::types::limits::{DOMAIN_BYTES_MAX, PURPOSE_BYTES_MAX, URI_BYTES_MAX};
-use crate::types::{Chain, Namespace, WalletAddress};
+use crate::types::{Chain, Namespace, WalletAddress, excerpt};
 
 /// One invitation to sign, with everything that the signature will cover.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -66,6 +67,16 @@ pub struct Nonce(String);
 /// What a signature is for, as the client calls it: 1 to 64 of `a`–`z`, `A`–`Z`, `0`–`9`, `-`, `_`, `.`, `:` and `/`.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Purpose(String);
+
+/// Whether a signature of the nonce alone answers a challenge, as older clients make it. It does not say for whom it was
+/// made, so it can be had by asking under another name; who serves no such clients refuses it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum BareNonce {
+    /// The message or the nonce.
+    Accepted,
+    /// Only the message.
+    Refused,
+}
 
 /// A field that cannot stand in a challenge.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
@@ -118,6 +129,22 @@ impl Challenge {
             expires_at = seconds(self.expires_at),
         )
     }
+
+    /// Checks that the wallet signed this challenge, and says with which key. Whether the challenge is still open, and was
+    /// not answered before, is for its keeper to decide in the same step in which it is closed.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`wallet_signature::verify`].
+    pub fn answered_by(&self, signature: &str, bare: BareNonce) -> Result<ProvenKey, SignatureError> {
+        let answer = wallet_signature::verify(&self.wallet, self.message().as_bytes(), signature);
+        match (answer, bare) {
+            (Err(SignatureError::Mismatch), BareNonce::Accepted) => {
+                wallet_signature::verify(&self.wallet, self.nonce.as_str().as_bytes(), signature)
+            }
+            (answer, _) => answer,
+        }
+    }
 }
 
 impl RelyingParty {
@@ -134,10 +161,10 @@ impl RelyingParty {
     ) -> Result<RelyingParty, InvalidField> {
         let host = |b: u8| b.is_ascii_alphanumeric() || b"-._~:[]".contains(&b);
         if domain.is_empty() || domain.len() > DOMAIN_BYTES_MAX || !domain.bytes().all(host) {
-            return Err(InvalidField::Domain(shown(domain)));
+            return Err(InvalidField::Domain(excerpt(domain)));
         }
         if !is_absolute_uri(uri) {
-            return Err(InvalidField::Uri(shown(uri)));
+            return Err(InvalidField::Uri(excerpt(uri)));
         }
         Ok(RelyingParty { domain: domain.to_owned(), uri: uri.to_owned(), ethereum_chain_id, solana_cluster })
     }
@@ -172,7 +199,7 @@ impl FromStr for SolanaCluster {
         [SolanaCluster::Mainnet, SolanaCluster::Testnet, SolanaCluster::Devnet, SolanaCluster::Localnet]
             .into_iter()
             .find(|cluster| cluster.as_str() == text)
-            .ok_or_else(|| InvalidField::SolanaCluster(shown(text)))
+            .ok_or_else(|| InvalidField::SolanaCluster(excerpt(text)))
     }
 }
 
@@ -199,7 +226,7 @@ impl Nonce {
         &self.0
     }
 
-    /// What is stored in its place: whoever reads the database cannot answer an open challenge's question with it.
+    /// What is stored in its place, so that a copy of the database has no open challenge in it.
     pub fn hash(&self) -> [u8; 32] {
         *blake3::hash(self.0.as_bytes()).as_bytes()
     }
@@ -210,7 +237,7 @@ impl FromStr for Nonce {
 
     fn from_str(text: &str) -> Result<Nonce, InvalidField> {
         let valid = text.len() == Nonce::CHARS && text.bytes().all(|b| b.is_ascii_alphanumeric());
-        if valid { Ok(Nonce(text.to_owned())) } else { Err(InvalidField::Nonce(shown(text))) }
+        if valid { Ok(Nonce(text.to_owned())) } else { Err(InvalidField::Nonce(excerpt(text))) }
     }
 }
 
@@ -247,7 +274,7 @@ impl FromStr for Purpose {
         // No spaces: a purpose must not read as a sentence of the message.
         let allowed = |b: u8| b.is_ascii_alphanumeric() || b"-_.:/".contains(&b);
         let valid = !text.is_empty() && text.len() <= PURPOSE_BYTES_MAX && text.bytes().all(allowed);
-        if valid { Ok(Purpose(text.to_owned())) } else { Err(InvalidField::Purpose(shown(text))) }
+        if valid { Ok(Purpose(text.to_owned())) } else { Err(InvalidField::Purpose(excerpt(text))) }
     }
 }
 
@@ -271,14 +298,10 @@ fn is_absolute_uri(text: &str) -> bool {
         && text.split_once(':').is_some_and(|(before, after)| scheme(before) && !after.is_empty())
 }
 
-/// As much of a refused text as an error message bears.
-fn shown(text: &str) -> String {
-    text.chars().take(64).flat_map(char::escape_debug).collect()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use ed25519_dalek::{Signer, SigningKey};
     use proptest::prelude::*;
 
     fn challenge(chain: Chain, wallet: &str) -> Challenge {
@@ -323,6 +346,22 @@ mod tests {
              GmaDrppBC7P5ARKV8g3djiwP89vz1jLK23V2GBjuAEGB\n\n"
         ));
         assert!(text.contains("\nChain ID: devnet\n"));
+    }
+
+    #[test]
+    fn the_bare_nonce_answers_only_where_it_is_accepted() {
+        let key = SigningKey::from_bytes(&[7; 32]);
+        let challenge = challenge(Chain::Solana, "GmaDrppBC7P5ARKV8g3djiwP89vz1jLK23V2GBjuAEGB");
+        let sign = |text: &str| bs58::encode(key.sign(text.as_bytes()).to_bytes()).into_string();
+        let (message, nonce) = (sign(&challenge.message()), sign(challenge.nonce.as_str()));
+        for bare in [BareNonce::Accepted, BareNonce::Refused] {
+            assert!(challenge.answered_by(&message, bare).is_ok());
+            assert_eq!(challenge.answered_by(&nonce, bare).is_ok(), bare == BareNonce::Accepted);
+            for other in ["", "login", &challenge.message()[1..], &format!("{}\n", challenge.message())] {
+                assert_eq!(challenge.answered_by(&sign(other), bare), Err(SignatureError::Mismatch), "{other}");
+            }
+            assert!(matches!(challenge.answered_by("", bare), Err(SignatureError::Malformed { .. })));
+        }
     }
 
     #[test]

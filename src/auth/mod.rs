@@ -25,7 +25,7 @@ mod token_tests;
 mod wallet_signature_tests;
 
 pub use api_key::ApiKey;
-pub use challenge::{Challenge, Nonce, Purpose, RelyingParty};
+pub use challenge::{BareNonce, Challenge, Nonce, Purpose, RelyingParty};
 pub use grant::{Denied, Grant, Principal};
 pub use refresh_token::{RefreshToken, WsTicket};
 pub use token::{AccessClaims, TokenKey, TrustedKey};

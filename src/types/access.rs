@@ -7,6 +7,8 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
+use super::excerpt;
+
 /// What a wallet is in a namespace. Each role may do everything that the ones before it may.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -172,7 +174,7 @@ impl FromStr for AccessRole {
         [AccessRole::Reader, AccessRole::Writer, AccessRole::Admin, AccessRole::Owner]
             .into_iter()
             .find(|role| role.as_str() == text)
-            .ok_or_else(|| InvalidAccessRole(shown(text)))
+            .ok_or_else(|| InvalidAccessRole(excerpt(text)))
     }
 }
 
@@ -274,7 +276,7 @@ impl FromStr for Scopes {
         let scopes = text.split(',').map(str::trim).try_fold(Scopes::NONE, |scopes, name| {
             let known = Scope::ALL.into_iter().find(|scope| scope.as_str() == name).map(Scope::bit);
             let bits = if name == "*" { Some(Scopes::EVERYTHING) } else { known };
-            bits.map(|bits| Scopes(scopes.0 | bits)).ok_or_else(|| InvalidScopes::Unknown(shown(name)))
+            bits.map(|bits| Scopes(scopes.0 | bits)).ok_or_else(|| InvalidScopes::Unknown(excerpt(name)))
         })?;
         // What is named beside `*` adds nothing; one set has one value.
         Ok(if scopes.0 & Scopes::EVERYTHING != 0 { Scopes::ALL } else { scopes })
@@ -291,11 +293,6 @@ impl<'de> Deserialize<'de> for Scopes {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Scopes, D::Error> {
         String::deserialize(deserializer)?.parse().map_err(serde::de::Error::custom)
     }
-}
-
-/// As much of a refused text as an error message bears.
-fn shown(text: &str) -> String {
-    text.chars().take(64).flat_map(char::escape_debug).collect()
 }
 
 #[cfg(test)]
