@@ -7,12 +7,14 @@ mod backup;
 mod error;
 mod join;
 mod keeper;
+mod kv_read;
 mod leader;
 mod membership;
 mod peer_api;
 mod peers;
 mod read;
 mod read_index;
+mod read_sql;
 mod remote;
 mod request;
 mod serve;
@@ -117,12 +119,18 @@ impl Cluster {
         let key = system.api_keys.get(blake3::hash(key.as_bytes()).as_bytes())?;
         let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as i64);
         let valid = key.expires_unix_ms.is_none_or(|expires| now < expires);
-        valid.then(|| key.namespace.clone())
+        (valid && !key.namespace.is_reserved()).then(|| key.namespace.clone())
     }
 
-    /// Every namespace.
+    /// Every namespace but those that belong to debros itself.
     pub fn namespaces(&self) -> Vec<Namespace> {
-        self.raft().state().system().namespaces.keys().cloned().collect()
+        let system = self.raft().state().system();
+        system.namespaces.keys().filter(|namespace| !namespace.is_reserved()).cloned().collect()
+    }
+
+    /// Whether a namespace exists, as far as this node knows.
+    pub fn namespace_exists(&self, namespace: &Namespace) -> bool {
+        self.raft().state().system().namespaces.contains_key(namespace)
     }
 
     /// Path and sizes (main file, write-ahead log) of a namespace's database here.

@@ -25,7 +25,11 @@ impl Cluster {
         let kib = (size_of(&command) / 1024 + 1).min(super::IN_FLIGHT_KIB_MAX) as u32;
         let wait = tokio::time::timeout_at(deadline.into(), self.inner.in_flight_kib.acquire_many(kib));
         let _in_flight = wait.await.map_err(|_| ClusterError::Overloaded)?.map_err(|_| ClusterError::Stopping)?;
-        let repeatable = matches!(&command, Command::Execute(execute) if execute.idempotency.is_some());
+        let repeatable = match &command {
+            Command::Execute(execute) => execute.idempotency.is_some(),
+            Command::Kv(kv) => kv.idempotency.is_some(),
+            _ => false,
+        };
         let search = Search::until(deadline);
         let mut unknown = false;
         loop {
@@ -111,6 +115,7 @@ fn host_port(multiaddr: &str) -> Option<String> {
 fn size_of(command: &Command) -> usize {
     match command {
         Command::Execute(execute) => execute.statements.iter().map(size_of_statement).sum(),
+        Command::Kv(kv) => kv.ops.iter().map(|op| op.bytes() as usize + size_of_val(op)).sum(),
         Command::Load { database, .. } => database.len(),
         _ => 256,
     }

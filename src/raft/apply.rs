@@ -21,14 +21,15 @@ use tokio::sync::{mpsc, oneshot, watch};
 use super::checksum::{Checksums, Marks};
 use super::databases::{Databases, SharedReaders};
 use super::files;
+use super::kv_feeds::KvFeeds;
 use super::log_store::LogStore;
 use super::snapshot::{FencedFile, FencedSnapshot};
 use super::system::{System, SystemView, Touched};
 use super::type_config::{Entry, LogData, LogId, SnapshotMeta, StoredMembership};
-use crate::sql::{self, BatchEntry, Checkpoint};
-use crate::types::command::Refusal;
+use crate::sql::{self, BatchEntry, Change, Checkpoint};
+use crate::types::command::{Execute, Refusal};
 use crate::types::limits::FENCED_WAL_BYTES_MAX;
-use crate::types::{Command, Envelope, Namespace, Outcome, Stamp};
+use crate::types::{Command, Envelope, Kv, Namespace, Outcome, Stamp};
 
 /// Work waiting for the apply thread; openraft hands over one batch at a time, the rest is rare.
 const QUEUE_MAX: usize = 64;
@@ -72,6 +73,7 @@ pub struct StateView {
     pub(super) system: Arc<RwLock<Arc<SystemView>>>,
     pub(super) progress: watch::Receiver<Progress>,
     pub(super) checksums: Checksums,
+    pub(super) kv_feeds: KvFeeds,
 }
 
 impl StateView {
@@ -88,6 +90,11 @@ impl StateView {
     /// Follows how far this replica is.
     pub fn watch_progress(&self) -> watch::Receiver<Progress> {
         self.progress.clone()
+    }
+
+    /// Who waits for changes of keys.
+    pub fn kv_feeds(&self) -> &KvFeeds {
+        &self.kv_feeds
     }
 
     /// Content hashes taken at [`Command::Checksum`] entries.
@@ -139,6 +146,7 @@ impl ApplyThread {
             system: Arc::default(),
             progress: progress_receiver,
             checksums: Checksums::new(),
+            kv_feeds: KvFeeds::default(),
         };
         let mut owner = Owner::open(directories, readers, progress, view.clone())?;
         owner.find_resume_point(log)?;
@@ -168,7 +176,29 @@ struct Waiting {
     position: usize,
     index: u64,
     stamp: Stamp,
-    execute: crate::types::command::Execute,
+    change: OwnedChange,
+}
+
+/// What the command does to its namespace's file.
+enum OwnedChange {
+    Execute(Execute),
+    Kv(Kv),
+}
+
+impl OwnedChange {
+    fn namespace(&self) -> &Namespace {
+        match self {
+            OwnedChange::Execute(execute) => &execute.namespace,
+            OwnedChange::Kv(kv) => &kv.namespace,
+        }
+    }
+
+    fn borrowed(&self) -> Change<'_> {
+        match self {
+            OwnedChange::Execute(execute) => Change::Execute(execute),
+            OwnedChange::Kv(kv) => Change::Kv(kv),
+        }
+    }
 }
 
 struct Owner {
@@ -269,16 +299,21 @@ impl Owner {
                     let Envelope { stamp, command } = Envelope::decode(bytes).map_err(fatal)?;
                     unix_ms = stamp.unix_ms;
                     let index = entry.log_id.index;
-                    if let Command::Execute(execute) = command {
-                        if self.system.namespaces().contains_key(&execute.namespace) {
-                            let queue = waiting.entry(execute.namespace.clone()).or_default();
-                            queue.push(Waiting { position, index, stamp, execute });
-                        } else {
-                            outcomes[position] = Outcome::Refused(Refusal::NoSuchNamespace(execute.namespace));
+                    let change = match command {
+                        Command::Execute(execute) => OwnedChange::Execute(execute),
+                        Command::Kv(kv) => OwnedChange::Kv(kv),
+                        command => {
+                            self.write_waiting(&mut waiting, &mut outcomes)?;
+                            outcomes[position] = self.barrier(entry.log_id, stamp, command)?;
+                            continue;
                         }
+                    };
+                    let namespace = change.namespace();
+                    if self.system.namespaces().contains_key(namespace) {
+                        let queue = waiting.entry(namespace.clone()).or_default();
+                        queue.push(Waiting { position, index, stamp, change });
                     } else {
-                        self.write_waiting(&mut waiting, &mut outcomes)?;
-                        outcomes[position] = self.barrier(entry.log_id, stamp, command)?;
+                        outcomes[position] = Outcome::Refused(Refusal::NoSuchNamespace(namespace.clone()));
                     }
                 }
             }
@@ -302,10 +337,15 @@ impl Owner {
             let Some(Touched { incarnation, .. }) = self.system.namespaces().get(&namespace).copied() else { continue };
             let batch: Vec<BatchEntry<'_>> = commands
                 .iter()
-                .map(|command| BatchEntry { index: command.index, stamp: command.stamp, execute: &command.execute })
+                .map(|command| BatchEntry {
+                    index: command.index,
+                    stamp: command.stamp,
+                    change: command.change.borrowed(),
+                })
                 .collect();
             let database = self.databases.writer(&namespace, incarnation).map_err(fatal)?;
             let results = database.apply(&batch).map_err(fatal)?;
+            self.view.kv_feeds.tell(&namespace, database.newest_kv_change());
             for (command, outcome) in commands.iter().zip(results) {
                 outcomes[command.position] = outcome;
             }
@@ -321,13 +361,13 @@ impl Owner {
         self.system.applied().is_none_or(|applied| id.index > applied.index)
     }
 
-    /// A command that is not SQL of one namespace.
+    /// A command that is not for one namespace's file.
     fn barrier(&mut self, id: LogId, stamp: Stamp, command: Command) -> io::Result<Outcome> {
         let index = id.index;
         let replayed = !self.is_new(id);
         let system = &mut self.system;
         let outcome = match command {
-            Command::Execute(_) => unreachable!("the caller collects these"),
+            Command::Execute(_) | Command::Kv(_) => unreachable!("the caller collects these"),
             Command::Load { namespace, database } => return self.load(index, replayed, &namespace, &database),
             Command::Checksum => {
                 self.take_checksum(index)?;
@@ -354,7 +394,6 @@ impl Owner {
                 system.redeem_invite(stamp, &secret_hash, node, role, &addresses)
             }
             Command::RemoveGateway { node } => system.remove_gateway(node),
-            Command::Kv(kv) => return Ok(Outcome::Refused(Refusal::NoSuchNamespace(kv.namespace))),
         };
         outcome.map_err(fatal)
     }
@@ -365,6 +404,9 @@ impl Owner {
         if *namespace == Namespace::default_namespace() {
             return Ok(Outcome::Refused(Refusal::DefaultNamespace));
         }
+        if namespace.is_reserved() {
+            return Ok(Outcome::Refused(Refusal::ReservedNamespace(namespace.clone())));
+        }
         if !self.system.namespaces().contains_key(namespace) {
             return Ok(Outcome::Refused(Refusal::NoSuchNamespace(namespace.clone())));
         }
@@ -373,10 +415,15 @@ impl Owner {
         self.system.commit(id).map_err(fatal)?;
         self.system.make_durable().map_err(fatal)?;
         self.databases.remove(namespace).map_err(fatal)?;
+        self.view.kv_feeds.end(namespace);
         Ok(Outcome::Done)
     }
 
+    /// What was loaded takes the place of the SQL database; the namespace's keys stay.
     fn load(&mut self, index: u64, replayed: bool, namespace: &Namespace, database: &[u8]) -> io::Result<Outcome> {
+        if namespace.is_reserved() {
+            return Ok(Outcome::Refused(Refusal::ReservedNamespace(namespace.clone())));
+        }
         let Some(touched) = self.system.namespaces().get(namespace).copied() else {
             return Ok(Outcome::Refused(Refusal::NoSuchNamespace(namespace.clone())));
         };
@@ -385,7 +432,8 @@ impl Owner {
         }
         let scratch = self.directories.scratch.join(format!("load-{namespace}-{index}.sqlite"));
         std::fs::write(&scratch, database)?;
-        match sql::adopt(&scratch, index) {
+        let database = self.databases.writer(namespace, touched.incarnation).map_err(fatal)?;
+        match sql::adopt(&scratch, index, Some(&*database)) {
             Ok(()) => {}
             Err(sql::AdoptError::Unusable { reason }) => {
                 std::fs::remove_file(&scratch)?;
@@ -489,6 +537,7 @@ impl Owner {
     /// Takes a received and checked directory in the place of the databases.
     fn install(&mut self, received: &Path) -> io::Result<()> {
         self.databases.close_all().map_err(fatal)?;
+        self.view.kv_feeds.end_all();
         // `_system` is reopened below; until then an empty one stands in, so that the file is closed.
         self.system = System::open(Path::new(":memory:")).map_err(fatal)?;
         super::snapshot::swap_in(&self.directories, received)?;

@@ -256,6 +256,9 @@ impl System {
         expires_unix_ms: Option<i64>,
         label: &str,
     ) -> Result<Outcome, SystemError> {
+        if namespace.is_reserved() {
+            return Ok(Outcome::Refused(Refusal::ReservedNamespace(namespace.clone())));
+        }
         if !self.namespaces.contains_key(namespace) {
             return Ok(Outcome::Refused(Refusal::NoSuchNamespace(namespace.clone())));
         }
@@ -454,7 +457,7 @@ impl System {
     }
 
     fn namespace_of(&self, name: &str) -> Result<Namespace, SystemError> {
-        name.parse().map_err(|e| self.damaged("namespace", e))
+        Namespace::from_stored(name).map_err(|e| self.damaged("namespace", e))
     }
 
     fn role_of(&self, text: &str) -> Result<MemberRole, SystemError> {

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use tempfile::TempDir;
 
-use super::database::{BatchEntry, Database};
+use super::database::{BatchEntry, Change, Database};
 use super::readers::{ReadOptions, Readers};
 use crate::types::Namespace;
 use crate::types::command::{Atomicity, Execute, Outcome, RowsWanted, Stamp};
@@ -51,7 +51,7 @@ impl Fixture {
         self.index += executes.len() as u64;
         let batch: Vec<_> = (first..)
             .zip(executes)
-            .map(|(index, execute)| BatchEntry { index, stamp: stamp(index), execute })
+            .map(|(index, execute)| BatchEntry { index, stamp: stamp(index), change: Change::Execute(execute) })
             .collect();
         self.database.apply(&batch).expect("applies")
     }
