@@ -33,6 +33,7 @@
 //! | [`types`] | what the words mean: node id, namespace, statement, command, outcome, limits. No I/O |
 //! | [`tasks`], [`telemetry`] | who joins a task; what the process says about itself. Usable from everywhere |
 //! | [`sql`] | one SQLite file: apply entries, answer queries, back up. Synchronous, knows no Raft; alone has `unsafe` |
+//! | [`auth`] | who may do what: wallet signatures, tokens, keys, roles. Pure: time and randomness are arguments |
 //! | [`mesh`] | streams between nodes over one TCP port. The only place that names libp2p |
 //! | [`raft`] | log, state machine, snapshots, traffic between members. The only place that names openraft |
 //! | [`cluster`] | submit, read, join: here if possible, else one hop. The face that everything above uses |
@@ -99,6 +100,7 @@ pub mod types;
 pub mod tasks;
 pub mod telemetry;
 pub mod sql;
+pub mod auth;
 pub mod mesh;
 pub mod raft;
 pub mod cluster;

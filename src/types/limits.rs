@@ -138,3 +138,36 @@ pub const PEER_EXCHANGE_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Peer exchanges running at once, served and asked together.
 pub const PEER_EXCHANGES_MAX: usize = 16;
+
+/// How long a challenge may be answered: time to open a wallet on another device and read what is signed.
+pub const CHALLENGE_TTL: Duration = Duration::from_secs(5 * 60);
+
+/// Life of an access token: also the longest that a gateway cut off from its cluster would still believe a revoked one.
+pub const ACCESS_TOKEN_TTL: Duration = Duration::from_secs(15 * 60);
+
+/// Life of a refresh token: who returns within a month need not take the wallet out.
+pub const REFRESH_TOKEN_TTL: Duration = Duration::from_secs(30 * 24 * 60 * 60);
+
+/// Life of a ticket that opens one WebSocket. It travels in a URL, where logs may keep it.
+pub const WS_TICKET_TTL: Duration = Duration::from_secs(30);
+
+/// How far the clocks of two gateways may differ before one refuses what the other has just issued.
+pub const TOKEN_LEEWAY: Duration = Duration::from_secs(30);
+
+/// Longest access token that is looked at; ours have about 500 bytes.
+pub const TOKEN_BYTES_MAX: usize = 8 * 1024;
+
+/// Longest text of a wallet's signature: `0x` and 130 hex digits fit, and so does every encoding of 64 bytes.
+pub const SIGNATURE_TEXT_BYTES_MAX: usize = 132;
+
+/// Longest purpose of a challenge: a word or two, shown on one line of a wallet's dialogue.
+pub const PURPOSE_BYTES_MAX: usize = 64;
+
+/// Longest domain of a challenge: a DNS name and a port.
+pub const DOMAIN_BYTES_MAX: usize = 253 + 6;
+
+/// Longest URI of a challenge; what browsers and proxies commonly take.
+pub const URI_BYTES_MAX: usize = 2048;
+
+/// Largest secret that is sealed. Seeds of keys have 32 bytes; no file is kept this way.
+pub const SEALED_SECRET_BYTES_MAX: usize = 4 * 1024;

@@ -2,18 +2,22 @@
 //!
 //! Nothing here does I/O, waits, or knows another module of the crate.
 
+pub mod access;
 pub mod cluster_id;
 pub mod admin;
 pub mod build;
 pub mod command;
 pub mod exit;
+pub mod hex;
 pub mod ip_range;
 pub mod limits;
 pub mod names;
 pub mod node_id;
 pub mod role;
 pub mod statement;
+pub mod wallet;
 
+pub use access::{AccessRole, Action, Scope, Scopes};
 pub use cluster_id::ClusterId;
 pub use command::{Command, Envelope, Executed, Outcome, Stamp};
 pub use exit::Exit;
@@ -22,3 +26,4 @@ pub use names::Namespace;
 pub use node_id::NodeId;
 pub use role::Role;
 pub use statement::{Rows, Statement, StatementResult, Value};
+pub use wallet::{Chain, WalletAddress};

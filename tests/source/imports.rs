@@ -22,6 +22,8 @@ const ONLY: &[(&str, &[&str])] = &[
     ("client", &[]),
     ("bench", &["tasks", "http"]),
     ("sql", &[]),
+    // Pure decisions over values.
+    ("auth", &[]),
     ("http", &["tasks"]),
     // HTTP never reaches below the cluster.
     ("gateway", &["tasks", "cluster", "kv", "pubsub", "http", "auth"]),
@@ -35,6 +37,9 @@ const LIBRARIES: &[(&str, &[&str])] = &[
     ("libp2p::", &["mesh"]),
     ("openraft::", &["raft"]),
     ("rusqlite::", &["sql", "raft"]),
+    ("jsonwebtoken::", &["auth"]),
+    ("secp256k1::", &["auth"]),
+    ("chacha20poly1305::", &["auth"]),
     ("hyper::", &["http", "gateway", "rqlite_api", "client"]),
 ];
 
