@@ -5,7 +5,7 @@ use crate::mesh::{Mesh, Standing};
 /// A cluster that this process is not a replica of. Clones share it.
 #[derive(Clone, Debug)]
 pub struct RemoteCluster {
-    mesh: Mesh,
+    pub(super) mesh: Mesh,
 }
 
 impl RemoteCluster {

@@ -2,13 +2,15 @@
 
 use std::fmt;
 use std::str::FromStr;
+use std::time::Duration;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::address::{HostPort, PeerAddress};
 use super::discovery::check_peers;
 use super::problem::{Problem, Problems};
-use crate::types::Namespace;
+use super::units;
+use crate::types::{IpRange, Namespace};
 
 /// The HTTP and WebSocket face.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -27,9 +29,27 @@ pub struct GatewayConfig {
     pub api_keys: Vec<ConfiguredKey>,
     /// Peers that a gateway dials first. Empty means `discovery.bootstrap_peers`.
     pub bootstrap_peers: Vec<PeerAddress>,
-    /// Origins whose pages may call it, for CORS and WebSockets. `*` is every origin: credentials are never taken from
-    /// cookies, so a foreign page gains nothing that its user's program could not do.
+    /// Origins whose pages may call it, for CORS and WebSockets. None by default; `debros dev` lets every one in. `*` is
+    /// every origin: credentials are never taken from cookies, so a foreign page has none that it was not given.
     pub allowed_origins: Vec<String>,
+    /// Addresses of proxies whose `X-Forwarded-For` is believed. Rate limits and the access log see through them.
+    pub trusted_proxies: Vec<IpRange>,
+    /// Connections held at once: 10 000 idle ones and room for busy ones. An idle one costs about 25 KB.
+    pub connections_max: usize,
+    /// Connections held at once for one client address; this machine and trusted proxies are exempt.
+    pub connections_per_address_max: usize,
+    /// How long a connection may idle between requests: longer than the pools of common clients keep one.
+    #[serde(with = "units::duration")]
+    pub idle_timeout: Duration,
+    /// Requests per second of one client address, with twice as many at once; 0 is without limit. This machine is
+    /// exempt. A page with all its scripts does not come near it.
+    pub rate_per_address: u32,
+    /// Requests per second of one API key or session. High, so that it bounds damage and not work.
+    pub rate_per_key: u32,
+    /// Requests per second of one namespace.
+    pub rate_per_namespace: u32,
+    /// Attempts to log in, per minute, of one client address, this machine included. A person needs three requests.
+    pub logins_per_minute: u32,
 }
 
 impl Default for GatewayConfig {
@@ -40,7 +60,15 @@ impl Default for GatewayConfig {
             require_auth: true,
             api_keys: Vec::new(),
             bootstrap_peers: Vec::new(),
-            allowed_origins: vec!["*".to_owned()],
+            allowed_origins: Vec::new(),
+            trusted_proxies: Vec::new(),
+            connections_max: 16_384,
+            connections_per_address_max: 256,
+            idle_timeout: Duration::from_secs(300),
+            rate_per_address: 1_000,
+            rate_per_key: 20_000,
+            rate_per_namespace: 50_000,
+            logins_per_minute: 60,
         }
     }
 }
@@ -52,6 +80,11 @@ impl GatewayConfig {
                 problems.add(Problem::new(format!("gateway.api_keys[{position}]"), "duplicate key"));
             }
         }
+        problems.positive("gateway.connections_max", self.connections_max > 0, self.connections_max);
+        let per_address = self.connections_per_address_max;
+        problems.positive("gateway.connections_per_address_max", per_address > 0, per_address);
+        let idle = units::format_duration(self.idle_timeout);
+        problems.positive("gateway.idle_timeout", !self.idle_timeout.is_zero(), idle);
         check_peers("gateway.bootstrap_peers", &self.bootstrap_peers, problems);
         for (position, origin) in self.allowed_origins.iter().enumerate() {
             let host = origin.strip_prefix("https://").or_else(|| origin.strip_prefix("http://"));

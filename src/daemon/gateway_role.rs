@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::admin::{self, Operator};
 use super::directory::{Addresses, DataDirectory};
 use super::listeners::bind;
-use super::node::{begin_gateway, http_limits, mesh_config};
+use super::node::{begin_gateway, gateway_config, mesh_config};
 use super::start_error::StartError;
 use crate::cluster::RemoteCluster;
 use crate::config::Config;
@@ -56,11 +56,10 @@ impl Gateway {
             gateway: Some(http.address.clone()),
         };
         admin::serve(directory.path(), Operator::gateway(mesh.clone(), record.cluster, addresses.clone()), &front)?;
-        let (tasks, limits) = (front.clone(), http_limits(config));
+        let (tasks, gateway_config) = (front.clone(), gateway_config(config));
         front.spawn(async move {
-            let config = gateway::GatewayConfig { limits, build: gateway::BuildInfo::default() };
             let backend = gateway::Backend::Remote(RemoteCluster::new(mesh));
-            gateway::serve(http.listener, backend, config, &tasks).await;
+            gateway::serve(http.listener, backend, gateway_config, &tasks).await;
         });
         directory.write_addresses(&addresses)?;
         tracing::info!(%node, cluster = %record.cluster, gateway = addresses.gateway, "ready");

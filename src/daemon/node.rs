@@ -10,7 +10,7 @@ use super::directory::{Addresses, DataDirectory, Record};
 use super::listeners::{Bound, bind};
 use super::start_error::StartError;
 use crate::cluster::{Cluster, JoinToken, KeeperOptions, Limits, join, keep};
-use crate::config::{Anonymous, Config, QueuedWrites};
+use crate::config::{Anonymous, Config, ConfiguredKey, QueuedWrites};
 use crate::gateway;
 use crate::http::HttpLimits;
 use crate::mesh::{Identity, Inbound, Mesh, MeshConfig, PeerExchange};
@@ -227,10 +227,9 @@ impl Parts {
                 tracing::error!(%error, "the SQL listener ended");
             }
         });
-        let (face, tasks, limits) = (cluster.clone(), front.clone(), http_limits(config));
+        let (face, tasks, gateway_config) = (cluster.clone(), front.clone(), gateway_config(config));
         front.spawn(async move {
-            let config = gateway::GatewayConfig { limits, build: gateway::BuildInfo::default() };
-            gateway::serve(gateway.listener, gateway::Backend::Node(face), config, &tasks).await;
+            gateway::serve(gateway.listener, gateway::Backend::Node(face), gateway_config, &tasks).await;
         });
         directory.write_addresses(&addresses)?;
         tracing::info!(node = %addresses.node_id, cluster = %record.cluster, sql = addresses.sql, gateway = addresses.gateway,
@@ -266,6 +265,34 @@ pub(super) fn mesh_config(role: Role, config: &Config, identity: Identity) -> Me
 
 pub(super) fn http_limits(config: &Config) -> HttpLimits {
     HttpLimits { drain: config.node.shutdown_grace, ..HttpLimits::default() }
+}
+
+pub(super) fn gateway_config(config: &Config) -> gateway::GatewayConfig {
+    let settings = &config.gateway;
+    let opens = |key: &ConfiguredKey| key.namespace().unwrap_or(&settings.namespace).clone();
+    gateway::GatewayConfig {
+        limits: HttpLimits {
+            connections_max: settings.connections_max,
+            connections_per_address_max: settings.connections_per_address_max,
+            proxies: settings.trusted_proxies.clone(),
+            idle_timeout: settings.idle_timeout,
+            ..http_limits(config)
+        },
+        build: gateway::BuildInfo::default(),
+        origins: gateway::AllowedOrigins::from_list(&settings.allowed_origins),
+        rates: gateway::Rates {
+            per_address: settings.rate_per_address,
+            per_credential: settings.rate_per_key,
+            per_namespace: settings.rate_per_namespace,
+            logins_per_minute: settings.logins_per_minute,
+        },
+        keyring: gateway::Keyring {
+            keys: settings.api_keys.iter().map(|key| (key.key().to_owned(), opens(key))).collect(),
+            namespace: settings.namespace.clone(),
+            anonymous: if settings.require_auth { gateway::Anonymous::Refused } else { gateway::Anonymous::Owner },
+        },
+        data_dir: config.data_dir().to_owned(),
+    }
 }
 
 fn raft_options(config: &Config) -> RaftOptions {
