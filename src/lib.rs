@@ -39,7 +39,7 @@
 //! | [`cluster`] | submit, read, join: here if possible, else one hop. The face that everything above uses |
 //! | [`http`] | the serving loop that listeners share: bounds, timeouts, draining |
 //! | [`rqlite_api`] | rqlite's HTTP contract over [`cluster`] |
-//! | [`gateway`] | the gateway's HTTP contract; so far health and version |
+//! | [`gateway`] | the gateway's HTTP contract: one table of routes, who may come, what every answer carries |
 //! | [`mod@bench`] | the load generator behind `debros bench` |
 //! | [`config`] | every setting, where it came from, and what is wrong with it |
 //! | [`daemon`] | which parts a role has, in which order they start and stop |

@@ -24,8 +24,8 @@ pub struct GatewayConfig {
     /// Whether data routes need a credential. Off only for development: everybody who reaches the port is then the
     /// owner of `namespace`.
     pub require_auth: bool,
-    /// Keys that open a namespace without being stored in the cluster, as `KEY:NAMESPACE`. A key may also be made by
-    /// `debros key create`, which can end it too.
+    /// Keys that open a namespace without being stored in the cluster, as `KEY:NAMESPACE`; `KEY:*` is the operator's. A
+    /// key may also be made by `debros key create`, which can end it too.
     pub api_keys: Vec<ConfiguredKey>,
     /// Peers that a gateway dials first. Empty means `discovery.bootstrap_peers`.
     pub bootstrap_peers: Vec<PeerAddress>,
@@ -103,7 +103,18 @@ impl GatewayConfig {
 #[derive(Clone, PartialEq, Eq)]
 pub struct ConfiguredKey {
     key: String,
-    namespace: Option<Namespace>,
+    opens: KeyOpens,
+}
+
+/// What a configured key opens.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum KeyOpens {
+    /// `gateway.namespace`.
+    Default,
+    /// This namespace.
+    Namespace(Namespace),
+    /// Everything: whoever has it operates the cluster.
+    Cluster,
 }
 
 /// A text that is no `KEY:NAMESPACE`. It does not repeat the text, which may be a secret.
@@ -123,9 +134,9 @@ impl ConfiguredKey {
         &self.key
     }
 
-    /// What it opens; `None` means `gateway.namespace`.
-    pub fn namespace(&self) -> Option<&Namespace> {
-        self.namespace.as_ref()
+    /// What it opens.
+    pub fn opens(&self) -> &KeyOpens {
+        &self.opens
     }
 }
 
@@ -144,15 +155,22 @@ impl FromStr for ConfiguredKey {
         if key.is_empty() {
             return Err(InvalidConfiguredKey::Empty);
         }
-        let parse = |name: &str| name.parse().map_err(|_| InvalidConfiguredKey::Namespace);
-        Ok(ConfiguredKey { key: key.to_owned(), namespace: namespace.map(parse).transpose()? })
+        let opens = match namespace {
+            None => KeyOpens::Default,
+            Some("*") => KeyOpens::Cluster,
+            Some(name) => KeyOpens::Namespace(name.parse().map_err(|_| InvalidConfiguredKey::Namespace)?),
+        };
+        Ok(ConfiguredKey { key: key.to_owned(), opens })
     }
 }
 
 impl fmt::Display for ConfiguredKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("<redacted>")?;
-        self.namespace.as_ref().map_or(Ok(()), |namespace| write!(f, ":{namespace}"))
+        match &self.opens {
+            KeyOpens::Default => f.write_str("<redacted>"),
+            KeyOpens::Namespace(namespace) => write!(f, "<redacted>:{namespace}"),
+            KeyOpens::Cluster => f.write_str("<redacted>:*"),
+        }
     }
 }
 
@@ -180,15 +198,17 @@ mod tests {
 
     #[test]
     fn a_configured_key_is_split_where_its_namespace_begins() {
-        for (text, key, namespace) in [
-            ("secret", "secret", None),
-            ("secret:chat", "secret", Some("chat")),
-            ("a:b:chat", "a:b", Some("chat")),
-            ("ak_abc:chat", "ak_abc:chat", Some("chat")),
-            ("ak_abc:chat:other", "ak_abc:chat", Some("other")),
+        let in_namespace = |name: &str| KeyOpens::Namespace(name.parse().expect("a name"));
+        for (text, key, opens) in [
+            ("secret", "secret", KeyOpens::Default),
+            ("secret:chat", "secret", in_namespace("chat")),
+            ("a:b:chat", "a:b", in_namespace("chat")),
+            ("ak_abc:chat", "ak_abc:chat", in_namespace("chat")),
+            ("ak_abc:chat:other", "ak_abc:chat", in_namespace("other")),
+            ("secret:*", "secret", KeyOpens::Cluster),
         ] {
             let parsed: ConfiguredKey = text.parse().expect(text);
-            assert_eq!((parsed.key(), parsed.namespace().map(Namespace::as_str)), (key, namespace));
+            assert_eq!((parsed.key(), parsed.opens()), (key, &opens));
             assert!(!format!("{parsed:?} {parsed}").contains("secret"));
         }
         assert_eq!(":chat".parse::<ConfiguredKey>(), Err(InvalidConfiguredKey::Empty));

@@ -12,6 +12,7 @@ mod gateway_role;
 mod inbound;
 mod listeners;
 mod node;
+mod open_files;
 mod start_error;
 
 use std::path::PathBuf;
@@ -69,6 +70,7 @@ const THREADS_STOP_MAX: std::time::Duration = std::time::Duration::from_secs(1);
 
 /// Every daemon has one runtime.
 fn on_runtime(future: impl Future<Output = Exit>) -> Exit {
+    open_files::allow_many();
     match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => {
             let exit = runtime.block_on(future);

@@ -10,7 +10,7 @@ use super::directory::{Addresses, DataDirectory, Record};
 use super::listeners::{Bound, bind};
 use super::start_error::StartError;
 use crate::cluster::{Cluster, JoinToken, KeeperOptions, Limits, join, keep};
-use crate::config::{Anonymous, Config, ConfiguredKey, QueuedWrites};
+use crate::config::{Anonymous, Config, ConfiguredKey, KeyOpens, QueuedWrites};
 use crate::gateway;
 use crate::http::HttpLimits;
 use crate::mesh::{Identity, Inbound, Mesh, MeshConfig, PeerExchange};
@@ -269,7 +269,11 @@ pub(super) fn http_limits(config: &Config) -> HttpLimits {
 
 pub(super) fn gateway_config(config: &Config) -> gateway::GatewayConfig {
     let settings = &config.gateway;
-    let opens = |key: &ConfiguredKey| key.namespace().unwrap_or(&settings.namespace).clone();
+    let opens = |key: &ConfiguredKey| match key.opens() {
+        KeyOpens::Default => gateway::Opens::Namespace(settings.namespace.clone()),
+        KeyOpens::Namespace(namespace) => gateway::Opens::Namespace(namespace.clone()),
+        KeyOpens::Cluster => gateway::Opens::Cluster,
+    };
     gateway::GatewayConfig {
         limits: HttpLimits {
             connections_max: settings.connections_max,
@@ -289,7 +293,7 @@ pub(super) fn gateway_config(config: &Config) -> gateway::GatewayConfig {
         keyring: gateway::Keyring {
             keys: settings.api_keys.iter().map(|key| (key.key().to_owned(), opens(key))).collect(),
             namespace: settings.namespace.clone(),
-            anonymous: if settings.require_auth { gateway::Anonymous::Refused } else { gateway::Anonymous::Owner },
+            anonymous: if settings.require_auth { gateway::Anonymous::Refused } else { gateway::Anonymous::LetIn },
         },
         data_dir: config.data_dir().to_owned(),
     }

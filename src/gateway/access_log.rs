@@ -6,10 +6,12 @@ use std::time::Duration;
 
 use hyper::{Method, StatusCode};
 
-use super::authenticate::Caller;
 use super::error::Code;
 use super::request_id::RequestId;
 use super::route::Class;
+use crate::auth::Principal;
+use crate::auth::grant::Who;
+use crate::types::Namespace;
 
 /// What a line says.
 pub(super) struct Line<'a> {
@@ -25,7 +27,9 @@ pub(super) struct Line<'a> {
     pub(super) bytes: Option<u64>,
     pub(super) client: IpAddr,
     pub(super) request_id: &'a RequestId,
-    pub(super) caller: Option<&'a Caller>,
+    pub(super) principal: Option<&'a Principal>,
+    /// Whose data it concerned.
+    pub(super) namespace: Option<&'a Namespace>,
 }
 
 impl Line<'_> {
@@ -46,8 +50,8 @@ impl Line<'_> {
             bytes = self.bytes,
             peer = %self.client,
             request_id = %self.request_id,
-            namespace = self.caller.map(|caller| caller.namespace.as_str()),
-            actor = self.caller.map(|caller| caller.kind),
+            namespace = self.namespace.map(Namespace::as_str),
+            actor = self.principal.map(kind),
             "request"
         );
     }
@@ -55,5 +59,15 @@ impl Line<'_> {
     /// With microseconds as decimals.
     fn milliseconds(&self) -> f64 {
         self.elapsed.as_micros() as f64 / 1000.0
+    }
+}
+
+/// What kind of caller it was; which one, an operator finds by the request id.
+fn kind(principal: &Principal) -> &'static str {
+    match principal.who() {
+        Who::Member { .. } => "wallet",
+        Who::Key { .. } => "key",
+        Who::Operator => "operator",
+        Who::Anonymous { .. } => "anonymous",
     }
 }

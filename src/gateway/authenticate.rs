@@ -5,10 +5,16 @@
 
 use std::collections::HashMap;
 
+use hyper::header::{HOST, HeaderMap, HeaderName, HeaderValue, ORIGIN};
+
 use super::Backend;
+use super::cors::AllowedOrigins;
 use super::credential::Presented;
 use super::error::{ApiError, Code};
-use crate::types::Namespace;
+use crate::auth::api_key::id_of_hash;
+use crate::auth::{Denied, Principal};
+use crate::http::head::is_local_name;
+use crate::types::{Namespace, Scopes};
 
 /// Whether requests without a credential are let in.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -16,19 +22,35 @@ pub enum Anonymous {
     /// They are refused.
     #[default]
     Refused,
-    /// They own the gateway's namespace: for development.
-    Owner,
+    /// They may do everything that an API key may, in the gateway's namespace: for development.
+    LetIn,
+}
+
+/// What a key from the configuration opens.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Opens {
+    /// One namespace.
+    Namespace(Namespace),
+    /// Everything: whoever has it operates the cluster.
+    Cluster,
 }
 
 /// Who is let in without the cluster being asked.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Keyring {
-    /// Keys from the configuration, and what each opens.
-    pub keys: Vec<(String, Namespace)>,
-    /// The namespace of requests without a credential, where those are let in.
+    /// Keys from the configuration.
+    pub keys: Vec<(String, Opens)>,
+    /// The namespace of requests that name none: those without a credential, and the operator's.
     pub namespace: Namespace,
-    /// Whether they are.
+    /// Whether those without are let in.
     pub anonymous: Anonymous,
+}
+
+/// Without the keys.
+impl std::fmt::Debug for Keyring {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Keyring").field("keys", &self.keys.len()).finish_non_exhaustive()
+    }
 }
 
 impl Default for Keyring {
@@ -37,33 +59,17 @@ impl Default for Keyring {
     }
 }
 
-/// A caller that was let in.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Caller {
-    /// Whose data it works on.
-    pub(super) namespace: Namespace,
-    /// How the log calls its kind.
-    pub(super) kind: &'static str,
-}
-
-impl Caller {
-    /// Whether it may change the cluster itself: the default namespace belongs to the operator.
-    pub(super) fn is_operator(&self) -> bool {
-        self.namespace == Namespace::default_namespace()
-    }
-}
-
-/// Turns credentials into callers.
+/// Turns credentials into principals.
 #[derive(Debug)]
 pub(super) struct Authenticator {
-    configured: HashMap<blake3::Hash, Namespace>,
+    configured: HashMap<[u8; 32], Opens>,
     namespace: Namespace,
     anonymous: Anonymous,
 }
 
 impl Authenticator {
     pub(super) fn new(keyring: Keyring) -> Authenticator {
-        let hashed = |(key, namespace): (String, Namespace)| (blake3::hash(key.as_bytes()), namespace);
+        let hashed = |(key, opens): (String, Opens)| (*blake3::hash(key.as_bytes()).as_bytes(), opens);
         Authenticator {
             configured: keyring.keys.into_iter().map(hashed).collect(),
             namespace: keyring.namespace,
@@ -71,22 +77,118 @@ impl Authenticator {
         }
     }
 
-    /// Who presents these credentials.
+    /// The namespace of requests that name none.
+    pub(super) fn namespace(&self) -> &Namespace {
+        &self.namespace
+    }
+
+    /// Who presents these credentials. A token counts before a key; a key counts when the token is stale.
     ///
     /// # Errors
-    /// [`Code::Unauthenticated`]. A wrong credential is never taken for none.
-    pub(super) fn caller(&self, backend: &Backend, presented: &Presented<'_>) -> Result<Caller, ApiError> {
-        if presented.is_empty() && self.anonymous == Anonymous::Owner {
-            return Ok(Caller { namespace: self.namespace.clone(), kind: "anonymous" });
+    /// [`Code::Unauthenticated`]: a wrong credential is never taken for none. [`Code::CredentialConflict`] when token and
+    /// key are both good, but for different namespaces.
+    pub(super) async fn principal(
+        &self,
+        backend: &Backend,
+        presented: &Presented<'_>,
+        headers: &HeaderMap,
+        origins: &AllowedOrigins,
+    ) -> Result<Principal, ApiError> {
+        if presented.is_empty() {
+            let open = self.anonymous == Anonymous::LetIn && is_no_foreign_page(headers, origins);
+            let anonymous = open.then(|| Principal::anonymous(self.namespace.clone(), Scopes::ALL));
+            return anonymous.ok_or_else(|| Code::Unauthenticated.into());
         }
-        let key = presented.key.or(presented.token).filter(|_| !presented.unusable);
-        let key = key.ok_or(Code::Unauthenticated)?;
-        let stored = || match backend {
-            Backend::Node(cluster) => cluster.namespace_of_key(key),
-            Backend::Remote(_) => None,
+        let by_token = match presented.token {
+            Some(token) => self.token(backend, token).await,
+            None => None,
         };
-        let namespace = self.configured.get(&blake3::hash(key.as_bytes())).cloned().or_else(stored);
-        let namespace = namespace.ok_or(Code::Unauthenticated)?;
-        Ok(Caller { namespace, kind: "api_key" })
+        let by_key = match presented.key {
+            Some(key) => self.key(backend, key).await,
+            None => None,
+        };
+        match (by_token, by_key) {
+            _ if presented.unusable => Err(Code::Unauthenticated.into()),
+            (Some(one), Some(other)) if one.namespace() != other.namespace() => Err(Code::CredentialConflict.into()),
+            (Some(principal), _) | (None, Some(principal)) => Ok(principal),
+            (None, None) => Err(Code::Unauthenticated.into()),
+        }
+    }
+
+    /// What has the form of a token may still be a key with two dots in it.
+    async fn token(&self, backend: &Backend, text: &str) -> Option<Principal> {
+        self.key(backend, text).await
+    }
+
+    async fn key(&self, backend: &Backend, text: &str) -> Option<Principal> {
+        let hash = *blake3::hash(text.as_bytes()).as_bytes();
+        let namespace = match (self.configured.get(&hash), backend) {
+            (Some(Opens::Cluster), _) => return Some(Principal::operator()),
+            (Some(Opens::Namespace(namespace)), _) => namespace.clone(),
+            (None, Backend::Node(cluster)) => cluster.namespace_of_key(text)?,
+            (None, Backend::Remote(_)) => return None,
+        };
+        Some(Principal::key(id_of_hash(&hash), Scopes::ALL, namespace))
+    }
+}
+
+const FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
+
+/// Whether a request without a credential is none that a browser sends for a page from elsewhere: any page that a
+/// developer looks at could otherwise use the gateway on the developer's machine, be it by a name that it had pointed
+/// there.
+fn is_no_foreign_page(headers: &HeaderMap, origins: &AllowedOrigins) -> bool {
+    let (origin, site) = (headers.get(ORIGIN), headers.get(&FETCH_SITE));
+    if origin.is_none() && site.is_none() || origin.is_some_and(|origin| origins.allows(origin)) {
+        return true;
+    }
+    let text = |value: &HeaderValue| value.to_str().unwrap_or("?").to_owned();
+    let Some(host) = headers.get(HOST).map(text).filter(|host| is_local_name(host)) else { return false };
+    let own_page = origin.map(text).is_none_or(|origin| origin.split_once("://").is_some_and(|(_, page)| page == host));
+    let own_site = site.map(text).is_none_or(|site| site == "same-origin" || site == "none");
+    own_page && own_site
+}
+
+impl From<Denied> for ApiError {
+    fn from(denied: Denied) -> ApiError {
+        match denied {
+            Denied::Unauthenticated => Code::Unauthenticated.into(),
+            // The name of the caller's own namespace is no secret to it.
+            Denied::OtherNamespace { .. } => ApiError::new(Code::NamespaceMismatch, denied.to_string()),
+            denied => ApiError::new(Code::Forbidden, denied.to_string()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn headers(pairs: &[(&str, &str)]) -> HeaderMap {
+        let pair = |(name, value): &(&str, &str)| {
+            (name.parse::<HeaderName>().expect("a name"), value.parse().expect("a value"))
+        };
+        pairs.iter().map(pair).collect()
+    }
+
+    #[test]
+    fn without_a_credential_a_foreign_page_is_not_let_in() {
+        let allowed = AllowedOrigins::Only(vec!["https://app.example.org".to_owned()]);
+        let ask = |pairs: &[(&str, &str)]| is_no_foreign_page(&headers(pairs), &allowed);
+        let local = ("host", "127.0.0.1:6001");
+        assert!(ask(&[("host", "gateway.internal")]), "a program");
+        assert!(ask(&[local, ("origin", "http://127.0.0.1:6001"), ("sec-fetch-site", "same-origin")]), "our own page");
+        assert!(ask(&[local, ("sec-fetch-site", "none")]), "typed by its user");
+        assert!(ask(&[local, ("origin", "https://app.example.org"), ("sec-fetch-site", "cross-site")]), "listed");
+        for foreign in [
+            vec![local, ("origin", "https://evil.test")],
+            vec![local, ("origin", "null")],
+            vec![local, ("sec-fetch-site", "cross-site")],
+            vec![local, ("sec-fetch-site", "same-site")],
+            vec![("host", "evil.test:6001"), ("sec-fetch-site", "same-origin")],
+            vec![("host", "evil.test:6001"), ("origin", "http://evil.test:6001")],
+        ] {
+            assert!(!ask(&foreign), "{foreign:?}");
+        }
     }
 }

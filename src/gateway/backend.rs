@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::cluster::{Cluster, ConnectError, PeerView, RemoteCluster};
+use crate::cluster::{Cluster, ConnectError, PeerView, RaftStatus, RemoteCluster};
 use crate::types::{Namespace, NodeId};
 
 /// What stands behind this face.
@@ -33,6 +33,14 @@ impl Backend {
         match self {
             Backend::Node(cluster) => cluster.peers_connected(),
             Backend::Remote(cluster) => cluster.peers_connected(),
+        }
+    }
+
+    /// This process's view of the log; `None` where there is none.
+    pub(super) fn raft_status(&self) -> Option<RaftStatus> {
+        match self {
+            Backend::Node(cluster) => Some(cluster.raft_status()),
+            Backend::Remote(_) => None,
         }
     }
 

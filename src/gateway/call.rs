@@ -10,13 +10,13 @@ use hyper::header::HeaderMap;
 use serde::de::DeserializeOwned;
 
 use super::Face;
-use super::authenticate::Caller;
 use super::error::{ApiError, Code};
 use super::json;
 use super::query::Query;
 use super::request::check_json;
 use super::request_id::RequestId;
 use super::route::PathParameters;
+use crate::auth::{Grant, Principal};
 
 /// A request whose path, caller and body are known and allowed.
 pub(super) struct Call {
@@ -30,7 +30,9 @@ pub(super) struct Call {
     pub(super) client: IpAddr,
     pub(super) request_id: RequestId,
     /// Who asks; `None` where everybody may.
-    pub(super) caller: Option<Caller>,
+    pub(super) principal: Option<Principal>,
+    /// Proof that the caller may do what the route's policy says, where that is an action.
+    pub(super) grant: Option<Grant>,
     /// When the caller stops waiting.
     pub(super) deadline: Instant,
 }
@@ -40,8 +42,16 @@ impl Call {
     ///
     /// # Errors
     /// [`Code::Unauthenticated`] on a public route, where nobody was asked for a credential.
-    pub(super) fn caller(&self) -> Result<&Caller, ApiError> {
-        self.caller.as_ref().ok_or_else(|| Code::Unauthenticated.into())
+    pub(super) fn principal(&self) -> Result<&Principal, ApiError> {
+        self.principal.as_ref().ok_or_else(|| Code::Unauthenticated.into())
+    }
+
+    /// Proof that the caller may do this, and the namespace where.
+    ///
+    /// # Errors
+    /// [`Code::Forbidden`] on a route whose policy is no action.
+    pub(super) fn grant(&self) -> Result<&Grant, ApiError> {
+        self.grant.as_ref().ok_or_else(|| Code::Forbidden.into())
     }
 
     /// The JSON body.

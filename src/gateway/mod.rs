@@ -21,6 +21,7 @@ mod error;
 mod health;
 mod health_api;
 mod json;
+mod metrics_api;
 mod network_api;
 mod openapi;
 mod query;
@@ -45,10 +46,11 @@ use crate::tasks::Tasks;
 use crate::types::IpRange;
 use authenticate::Authenticator;
 use health::{Observation, Observer};
+use metrics_api::Metrics;
 use rate_limit::RateLimits;
 use route::{Route, Routes};
 
-pub use authenticate::{Anonymous, Keyring};
+pub use authenticate::{Anonymous, Keyring, Opens};
 pub use backend::Backend;
 pub use cors::AllowedOrigins;
 pub use rate_limit::Rates;
@@ -101,6 +103,7 @@ struct Face {
     proxies: Vec<IpRange>,
     bodies: Semaphore,
     observer: Observer,
+    metrics: Metrics,
     data_dir: PathBuf,
     started: Instant,
     started_at: SystemTime,
@@ -115,7 +118,8 @@ impl Face {
 
 /// The table of everything that is served.
 fn routes() -> Vec<Route> {
-    [health_api::routes(), network_api::routes(), docs_api::routes()].into_iter().flatten().collect()
+    let chapters = [health_api::routes(), metrics_api::routes(), network_api::routes(), docs_api::routes()];
+    chapters.into_iter().flatten().collect()
 }
 
 /// Serves until the owner of `tasks` stops, then lets running requests end.
@@ -133,6 +137,7 @@ pub async fn serve(listener: TcpListener, backend: Backend, config: GatewayConfi
         proxies: config.limits.proxies.clone(),
         bodies: Semaphore::new(request::BODIES_KIB_MAX),
         observer: Observer::default(),
+        metrics: Metrics::new(&config.build),
         data_dir: config.data_dir,
         started: Instant::now(),
         started_at: SystemTime::now(),

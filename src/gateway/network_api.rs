@@ -13,7 +13,7 @@ use super::reply::{self, Reply};
 use super::route::{Content, Policy, Route, Tag};
 use super::schema::{any_of, boolean, count, like, list, moment, nullable, object, one_of, string};
 use crate::cluster::{ConnectError, PeerView};
-use crate::types::NodeId;
+use crate::types::{Action, NodeId};
 
 /// How long a peer has to answer.
 const CONNECT_MAX: Duration = Duration::from_secs(10);
@@ -36,7 +36,7 @@ pub(super) fn routes() -> Vec<Route> {
     vec![
         Route::new(Method::GET, "/v1/network/status", "getNetworkStatus", status)
             .about(Tag::Network, "How this process is connected.")
-            .policy(Policy::Credential)
+            .policy(Policy::Namespace(Action::ReadNetwork))
             .answers(
                 200,
                 "The status.",
@@ -51,7 +51,7 @@ pub(super) fn routes() -> Vec<Route> {
             ),
         Route::new(Method::GET, "/v1/network/peers", "getNetworkPeers", peers)
             .about(Tag::Network, "The members of the cluster, and who else is connected.")
-            .policy(Policy::Credential)
+            .policy(Policy::Namespace(Action::ReadNetwork))
             .answers(
                 200,
                 "The peers, this one first.",
@@ -85,7 +85,7 @@ async fn status(call: Call) -> Result<Reply, ApiError> {
     let face = &call.face;
     let seen = face.look().await;
     let node = face.backend.node_id().to_string();
-    let namespace = &call.caller()?.namespace;
+    let namespace = call.grant()?.namespace();
     let uptime = u64::try_from(face.started.elapsed().as_nanos()).unwrap_or(u64::MAX);
     Ok(reply::ok(&json!({
         "node_id": node,

@@ -74,7 +74,7 @@ fn operation(route: &Route, position: usize) -> Value {
 fn security(policy: Policy) -> Value {
     match policy {
         Policy::Public => json!([]),
-        Policy::Credential | Policy::Operator => json!([{ "token": [] }, { "apiKey": [] }]),
+        Policy::Credential | Policy::Namespace(_) | Policy::Operator => json!([{ "token": [] }, { "apiKey": [] }]),
     }
 }
 
@@ -110,6 +110,9 @@ fn errors(route: &Route) -> std::collections::BTreeMap<u16, Vec<Code>> {
     }
     if route.policy != Policy::Public {
         codes.extend([Code::CredentialConflict, Code::Unauthenticated, Code::Forbidden]);
+    }
+    if matches!(route.policy, Policy::Namespace(_)) {
+        codes.extend([Code::NamespaceMismatch, Code::InvalidParameter]);
     }
     if !route.takes.is_empty() {
         codes.extend([

@@ -164,7 +164,9 @@ struct Limiter<K: Hash + Eq + Clone> {
 
 impl<K: Hash + Eq + Clone> Limiter<K> {
     fn new(quota: Option<Quota>) -> Option<Limiter<K>> {
-        quota.map(|quota| Limiter { limiter: RateLimiter::new(quota, Kept::new(KEYS_MAX), DefaultClock::default()) })
+        quota.map(|quota| Limiter {
+            limiter: RateLimiter::new(quota, Kept::new(KEYS_MAX, quota), DefaultClock::default()),
+        })
     }
 
     fn check(&self, key: &K) -> Result<Budget, Exceeded> {
@@ -187,6 +189,8 @@ impl<K: Hash + Eq + Clone> Limiter<K> {
 struct Kept<K> {
     shards: Vec<Mutex<Shard<K>>>,
     keys_per_shard_max: usize,
+    /// How long one request takes to be given back.
+    replenish: Duration,
     hasher: RandomState,
 }
 
@@ -199,10 +203,15 @@ struct Shard<K> {
 }
 
 impl<K> Kept<K> {
-    fn new(keys_max: usize) -> Kept<K> {
+    fn new(keys_max: usize, quota: Quota) -> Kept<K> {
         let shard = || Mutex::new(Shard { kept: HashMap::new(), others: None, swept: Nanos::new(0) });
         let shards = (0..SHARDS).map(|_| shard()).collect();
-        Kept { shards, keys_per_shard_max: keys_max / SHARDS, hasher: RandomState::new() }
+        Kept {
+            shards,
+            keys_per_shard_max: keys_max / SHARDS,
+            replenish: quota.replenish_interval(),
+            hasher: RandomState::new(),
+        }
     }
 }
 
@@ -222,7 +231,8 @@ impl<K: Hash + Eq + Clone> StateStore for Kept<K> {
         }
         let (outcome, new) = decide(None)?;
         if shard.kept.len() >= self.keys_per_shard_max {
-            shard.sweep(new);
+            // Somebody new is one request ahead of now.
+            shard.sweep(new.saturating_sub(self.replenish.into()));
         }
         if shard.kept.len() < self.keys_per_shard_max {
             shard.kept.insert(key.clone(), new);
@@ -235,13 +245,13 @@ impl<K: Hash + Eq + Clone> StateStore for Kept<K> {
 }
 
 impl<K> Shard<K> {
-    /// Forgets whoever has as much left as somebody new; `new` is what somebody new would have now.
-    fn sweep(&mut self, new: Nanos) {
-        if Duration::from(new.saturating_sub(self.swept)) < SWEEP_EVERY {
+    /// Forgets whoever has everything left.
+    fn sweep(&mut self, now: Nanos) {
+        if Duration::from(now.saturating_sub(self.swept)) < SWEEP_EVERY {
             return;
         }
-        self.swept = new;
-        self.kept.retain(|_, state| *state > new);
+        self.swept = now;
+        self.kept.retain(|_, state| *state > now);
     }
 }
 
@@ -289,7 +299,7 @@ mod tests {
     #[test]
     fn a_flood_of_new_clients_is_bounded_in_memory_and_shares_one_budget() {
         let quota = Quota::per_hour(NonZeroU32::new(2).expect("not zero"));
-        let kept = Kept::new(SHARDS * 4);
+        let kept = Kept::new(SHARDS * 4, quota);
         let limiter: RateLimiter<u64, Kept<u64>, DefaultClock, StateInformationMiddleware> =
             RateLimiter::new(quota, kept, DefaultClock::default());
         let passed = (0..10_000u64).filter(|key| limiter.check_key(key).is_ok()).count();

@@ -16,6 +16,7 @@ use super::call::Call;
 use super::error::{ApiError, Code, allow};
 use super::query::decode;
 use super::reply::Reply;
+use crate::types::Action;
 
 /// Largest body where an endpoint does not say otherwise.
 const BODY_BYTES_MAX: usize = 256 * 1024;
@@ -30,6 +31,8 @@ pub(super) enum Policy {
     Public,
     /// Whoever has any valid credential.
     Credential,
+    /// Whoever may do this in the namespace that the request is for: the credential's, and no other.
+    Namespace(Action),
     /// The operator of the cluster.
     Operator,
 }

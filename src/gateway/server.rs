@@ -12,19 +12,20 @@ use hyper::{Method, Request, StatusCode};
 
 use super::Face;
 use super::access_log::Line;
-use super::authenticate::Caller;
 use super::call::Call;
 use super::client_address::client_address;
 use super::compression;
 use super::cors::{self, Asked};
 use super::credential::Presented;
-use super::error::{ApiError, Code};
+use super::error::ApiError;
 use super::query::Query;
 use super::rate_limit::{Budget, Exceeded};
 use super::reply::{self, Reply};
 use super::request::{check_head, error_form, take_body};
 use super::request_id::{RequestId, X_REQUEST_ID};
 use super::route::{Class, Found, Policy, Route};
+use crate::auth::{Grant, Principal};
+use crate::types::{Action, Namespace};
 
 /// Longest that a caller is kept waiting.
 const REQUEST_MAX: Duration = Duration::from_secs(30);
@@ -33,8 +34,17 @@ const REQUEST_MAX: Duration = Duration::from_secs(30);
 #[derive(Default)]
 struct Journey {
     route: Option<Arc<Route>>,
-    caller: Option<Caller>,
+    principal: Option<Principal>,
+    grant: Option<Grant>,
     budget: Option<Budget>,
+}
+
+impl Journey {
+    /// Whose data it concerned.
+    fn namespace(&self) -> Option<&Namespace> {
+        let granted = self.grant.as_ref().map(Grant::namespace);
+        granted.or_else(|| self.principal.as_ref().and_then(Principal::namespace))
+    }
 }
 
 /// Answers any request.
@@ -64,17 +74,20 @@ pub(super) async fn answer(face: Arc<Face>, peer: SocketAddr, request: Request<I
     if let Some(budget) = journey.budget {
         budget.tell(reply.headers_mut());
     }
+    let (template, elapsed) = (journey.route.as_ref().map(|route| route.path), started.elapsed());
+    face.metrics.answered(&method, template, reply.status(), elapsed);
     Line {
         method: &method,
-        route: journey.route.as_ref().map(|route| route.path),
+        route: template,
         class,
         status: reply.status(),
         code,
-        elapsed: started.elapsed(),
+        elapsed,
         bytes: reply.body().size_hint().exact(),
         client,
         request_id: &request_id,
-        caller: journey.caller.as_ref(),
+        principal: journey.principal.as_ref(),
+        namespace: journey.namespace(),
     }
     .write();
     reply
@@ -119,9 +132,10 @@ async fn dispatch(
         spend(journey, face.limits.login(client))?;
     }
     if route.policy != Policy::Public {
-        admit(face, &route, &head.headers, journey)?;
+        identify(face, &head.headers, journey).await?;
     }
     let query = Query::parse(head.uri.query().unwrap_or_default())?;
+    permit(face, &route, &query, journey)?;
     let taken = take_body(&head.headers, body, route.body_bytes_max, &face.bodies).await?;
     let call = Call {
         face: Arc::clone(face),
@@ -132,27 +146,42 @@ async fn dispatch(
         body: taken.bytes.clone(),
         client,
         request_id: request_id.clone(),
-        caller: journey.caller.clone(),
+        principal: journey.principal.clone(),
+        grant: journey.grant.clone(),
         deadline,
     };
     route.run(call).await
 }
 
-/// Finds out who asks and whether they may.
-fn admit(face: &Face, route: &Route, headers: &HeaderMap, journey: &mut Journey) -> Result<(), ApiError> {
+/// Finds out who asks.
+async fn identify(face: &Face, headers: &HeaderMap, journey: &mut Journey) -> Result<(), ApiError> {
     let presented = Presented::read(headers)?;
-    let caller = face.authenticator.caller(&face.backend, &presented)?;
-    let credential = presented.key.or(presented.token);
-    let namespace = caller.namespace.clone();
-    let operator = caller.is_operator();
-    journey.caller = Some(caller);
-    if let Some(credential) = credential {
+    let principal = face.authenticator.principal(&face.backend, &presented, headers, &face.origins).await?;
+    if let Some(credential) = presented.key.or(presented.token) {
         spend(journey, face.limits.credential(credential.as_bytes()))?;
     }
-    spend(journey, face.limits.namespace(&namespace))?;
-    if route.policy == Policy::Operator && !operator {
-        return Err(Code::Forbidden.into());
-    }
+    journey.principal = Some(principal);
+    Ok(())
+}
+
+/// Makes sure that whoever asks may.
+fn permit(face: &Face, route: &Route, query: &Query, journey: &mut Journey) -> Result<(), ApiError> {
+    let Some(principal) = &journey.principal else { return Ok(()) };
+    let own = principal.namespace().unwrap_or(face.authenticator.namespace());
+    let (asked, action) = match route.policy {
+        Policy::Public | Policy::Credential => return Ok(()),
+        Policy::Operator => (own.clone(), Action::OperateNetwork),
+        Policy::Namespace(action) => match query.one("namespace")? {
+            None => (own.clone(), action),
+            Some(name) => {
+                let asked = name.parse::<Namespace>();
+                (asked.map_err(|error| ApiError::parameter("namespace", error.to_string()))?, action)
+            }
+        },
+    };
+    let grant = principal.grant(&asked, action)?;
+    spend(journey, face.limits.namespace(grant.namespace()))?;
+    journey.grant = Some(grant);
     Ok(())
 }
 

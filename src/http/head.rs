@@ -28,6 +28,19 @@ pub(crate) fn check_repeated(headers: &HeaderMap) -> Result<(), Repeated> {
     repeated.map_or(Ok(()), |name| Err(Repeated(name)))
 }
 
+/// Whether `host[:port]` is an IP address or `localhost`.
+pub(crate) fn is_local_name(host: &str) -> bool {
+    let name = match host.rsplit_once(':') {
+        Some((name, port)) if port.bytes().all(|b| b.is_ascii_digit()) => name,
+        _ => host,
+    };
+    let bracketed = name.strip_prefix('[').and_then(|name| name.strip_suffix(']'));
+    match bracketed {
+        Some(address) => address.parse::<std::net::Ipv6Addr>().is_ok(),
+        None => name.eq_ignore_ascii_case("localhost") || name.parse::<std::net::Ipv4Addr>().is_ok(),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

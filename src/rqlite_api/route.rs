@@ -17,6 +17,7 @@ use super::failure::{BodyType, Failure};
 use super::parameters::Parameters;
 use super::reply::{self, Credentials, Reply};
 use super::{Face, analyze, backup, execute, leader, load, maintenance, nodes, query, readyz, request, status, vars};
+use crate::http::head::check_repeated;
 use crate::http::read_body;
 use crate::types::limits::{BODY_BYTES_MAX, LOAD_BYTES_MAX};
 
@@ -146,6 +147,7 @@ pub(super) async fn answer(face: &Face, peer: SocketAddr, request: Request<Incom
 
 async fn dispatch(face: &Face, peer: SocketAddr, request: Request<Incoming>) -> Result<Reply, Failure> {
     let (head, body) = request.into_parts();
+    check_repeated(&head.headers)?;
     let query = head.uri.query().unwrap_or_default();
     let parameters = Parameters::parse(query)?;
     let Some(endpoint) = Endpoint::at(head.uri.path()) else { return Ok(reply::empty(StatusCode::NOT_FOUND)) };
