@@ -12,6 +12,7 @@ mod gateway_role;
 mod inbound;
 mod listeners;
 mod node;
+mod private;
 mod start_error;
 
 use std::path::PathBuf;

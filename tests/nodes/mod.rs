@@ -6,5 +6,6 @@ mod joining;
 mod leadership;
 mod membership;
 mod namespaces;
+mod private_files;
 mod single;
 mod three;
