@@ -69,7 +69,8 @@
 //!
 //! `debros cluster invite` puts the hash of a secret into the log and prints a token: the secret, the cluster's id, and
 //! where members listen with the ids that must answer there. The newcomer dials one; the mesh proves who both are. It
-//! shows the secret; the log decides, once, whether it is good, and for which node. The leader adds the node as a
+//! shows the secret; the log decides, once, whether it is good, and for which node, and the answer carries the cluster's
+//! own secret. The leader adds the node as a
 //! learner, replication catches it up, with a snapshot if the log no longer reaches back, and `cluster::keep` gives it
 //! a vote while there are fewer voters than wanted.
 //!
@@ -77,6 +78,7 @@
 //!
 //! ```text
 //! LOCK  identity.key  cluster.json        one process, one node, one cluster, for its whole life
+//! cluster.key                             the cluster's secret, the same for all who were let in
 //! raft/log.sqlite                         votes and entries, fsynced; a checksum in every row
 //! db/_system.sqlite                       namespaces, keys, invitations; how far everything is applied
 //! db/<namespace>.sqlite                   not fsynced per write: the log brings back what a crash took

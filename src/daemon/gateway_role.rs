@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::admin::{self, Operator};
 use super::directory::{Addresses, DataDirectory};
 use super::listeners::bind;
-use super::node::{begin_gateway, http_limits, mesh_config};
+use super::node::{Membership, begin_gateway, http_limits, mesh_config};
 use super::start_error::StartError;
 use crate::cluster::RemoteCluster;
 use crate::config::Config;
@@ -34,16 +34,15 @@ impl Gateway {
             None => Identity::load_or_create(&config.key_file())?,
         };
         let node = identity.node_id();
-        if let Some(record) = &known {
-            directory.check(record, node, Role::Gateway)?;
-        } else if token.is_none() {
+        let known = known.map(|record| Membership::known(&directory, record, node, Role::Gateway)).transpose()?;
+        if known.is_none() && token.is_none() {
             return Err(StartError::NoToken(directory.path().to_owned()));
         }
         let http = bind(&config.gateway.listen_addr, "--gateway-addr").await?;
         let (front, mesh_tasks) = (Tasks::new(), Tasks::new());
         let (mesh, mut inbound) = Mesh::bind(mesh_config(Role::Gateway, config, identity), &mesh_tasks).await?;
-        let record = match known {
-            Some(record) => record,
+        let Membership { record, .. } = match known {
+            Some(membership) => membership,
             None => begin_gateway(&directory, &mesh, token).await?,
         };
         mesh.set_members(record.members.clone(), Default::default());

@@ -5,6 +5,7 @@
 //! supervisor starts it again.
 
 mod admin;
+mod cluster_key;
 mod dev;
 mod directory;
 mod environment;

@@ -6,6 +6,7 @@
 use std::time::{Duration, Instant};
 
 use super::admin::{self, Operator};
+use super::cluster_key;
 use super::directory::{Addresses, DataDirectory, Record};
 use super::listeners::{Bound, bind};
 use super::start_error::StartError;
@@ -18,7 +19,7 @@ use crate::raft::{Peer, Raft, RaftOptions, RaftOwner};
 use crate::rqlite_api::{self, AnonymousAccess, QueueOptions, RqliteApiConfig};
 use crate::tasks::Tasks;
 use crate::types::command::{Atomicity, MemberRole};
-use crate::types::{ClusterId, Command, Namespace, Role};
+use crate::types::{ClusterId, ClusterSecret, Command, Namespace, NodeId, Role};
 
 /// How long a stopping part may take beyond the grace period for requests.
 const PART_STOP_MAX: Duration = Duration::from_secs(5);
@@ -62,9 +63,9 @@ impl Node {
             None => Identity::load_or_create(&config.key_file())?,
         };
         let node = identity.node_id();
-        if let Some(record) = &known {
-            directory.check(record, node, role)?;
-            directory.check_log(record)?;
+        let known = known.map(|record| Membership::known(&directory, record, node, role)).transpose()?;
+        if let Some(membership) = &known {
+            directory.check_log(&membership.record)?;
         } else if role == Role::Node && token.is_none() {
             return Err(StartError::NoToken(directory.path().to_owned()));
         }
@@ -77,10 +78,11 @@ impl Node {
             sql_address: sql.address.clone(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
         };
-        let mut record = match known {
-            Some(record) => record,
+        let mut membership = match known {
+            Some(membership) => membership,
             None => begin(role, &directory, &mesh, &own, token).await?,
         };
+        let record = &mut membership.record;
         mesh.set_members(record.members.clone(), Default::default());
         let (raft, owner) =
             Raft::start(node, record.cluster, directory.path(), mesh.clone(), &raft_options(config)).await?;
@@ -91,9 +93,9 @@ impl Node {
         }
         if !record.has_log {
             record.has_log = true;
-            directory.write_record(&record)?;
+            directory.write_record(record)?;
         }
-        let parts = Parts { directory, record, mesh, inbound, mesh_tasks, raft, owner, sql, gateway, own };
+        let parts = Parts { directory, membership, mesh, inbound, mesh_tasks, raft, owner, sql, gateway, own };
         parts.run(config).await
     }
 
@@ -148,21 +150,47 @@ async fn begin(
     mesh: &Mesh,
     own: &Peer,
     token: Option<&str>,
-) -> Result<Record, StartError> {
+) -> Result<Membership, StartError> {
     let node = mesh.node_id();
-    let record = if role == Role::Bootstrap {
-        let mut id = [0; 16];
-        getrandom::fill(&mut id)
-            .map_err(|error| StartError::System { what: "no random numbers", source: error.into() })?;
-        Record::new(ClusterId::from_bytes(id), node, role, Default::default())
+    let (record, secret) = if role == Role::Bootstrap {
+        let record = Record::new(ClusterId::from_bytes(random()?), node, role, Default::default());
+        (record, ClusterSecret::from_bytes(random()?))
     } else {
         let token: JoinToken = token.ok_or_else(|| StartError::NoToken(directory.path().to_owned()))?.parse()?;
         let member_role = if role == Role::Gateway { MemberRole::Gateway } else { MemberRole::Node };
         let admission = join(mesh, &token, own, member_role).await?;
-        Record::new(admission.cluster, node, role, admission.members)
+        (Record::new(admission.cluster, node, role, admission.members), admission.secret)
     };
+    // A directory with a record has the secret, whenever it was cut off.
+    cluster_key::store(directory.path(), &secret)?;
     directory.write_record(&record)?;
-    Ok(record)
+    Ok(Membership { record, secret })
+}
+
+fn random<const BYTES: usize>() -> Result<[u8; BYTES], StartError> {
+    let mut bytes = [0; BYTES];
+    getrandom::fill(&mut bytes)
+        .map_err(|error| StartError::System { what: "no random numbers", source: error.into() })?;
+    Ok(bytes)
+}
+
+/// A directory's place in a cluster.
+pub(super) struct Membership {
+    pub(super) record: Record,
+    pub(super) secret: ClusterSecret,
+}
+
+impl Membership {
+    /// The place that a directory has already, if it is this node's and fits the role.
+    pub(super) fn known(
+        directory: &DataDirectory,
+        record: Record,
+        node: NodeId,
+        role: Role,
+    ) -> Result<Membership, StartError> {
+        directory.check(&record, node, role)?;
+        Ok(Membership { secret: cluster_key::load(directory.path())?, record })
+    }
 }
 
 /// Asks to be let in as a gateway.
@@ -170,7 +198,7 @@ pub(super) async fn begin_gateway(
     directory: &DataDirectory,
     mesh: &Mesh,
     token: Option<&str>,
-) -> Result<Record, StartError> {
+) -> Result<Membership, StartError> {
     let own = Peer { addresses: mesh.advertised_addresses(), ..Peer::default() };
     begin(Role::Gateway, directory, mesh, &own, token).await
 }
@@ -178,7 +206,7 @@ pub(super) async fn begin_gateway(
 /// Everything that exists before anything is served.
 struct Parts {
     directory: DataDirectory,
-    record: Record,
+    membership: Membership,
     mesh: Mesh,
     inbound: Inbound,
     mesh_tasks: Tasks,
@@ -191,10 +219,11 @@ struct Parts {
 
 impl Parts {
     async fn run(self, config: &Config) -> Result<Node, StartError> {
-        let Parts { directory, record, mesh, inbound, mesh_tasks, raft, owner, sql, gateway, own } = self;
+        let Parts { directory, membership, mesh, inbound, mesh_tasks, raft, owner, sql, gateway, own } = self;
         let (front, middle) = (Tasks::new(), Tasks::new());
         let cluster = Cluster::new(raft.clone(), mesh.clone(), limits(config), middle.clone());
-        let streams = super::inbound::dispatch(inbound, raft.clone(), cluster.clone(), record.cluster, middle.clone());
+        let record = membership.record.clone();
+        let streams = super::inbound::dispatch(inbound, raft.clone(), cluster.clone(), membership, middle.clone());
         middle.spawn_until_cancelled(streams);
         middle.spawn_until_cancelled(keep(cluster.clone(), keeper_options(config, own)));
         if record.role == Role::Bootstrap {

@@ -1,5 +1,6 @@
 //! Why a daemon did not start.
 
+use super::cluster_key::ClusterKeyError;
 use super::directory::DirectoryError;
 use crate::cluster::{ClusterError, InvalidToken, JoinError};
 use crate::mesh::{IdentityError, MeshError};
@@ -10,6 +11,8 @@ use crate::raft::{ProposeError, RaftStartError};
 pub(super) enum StartError {
     #[error(transparent)]
     Directory(#[from] DirectoryError),
+    #[error(transparent)]
+    ClusterKey(#[from] ClusterKeyError),
     #[error(transparent)]
     Identity(#[from] IdentityError),
     #[error(transparent)]

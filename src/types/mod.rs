@@ -3,6 +3,7 @@
 //! Nothing here does I/O, waits, or knows another module of the crate.
 
 pub mod cluster_id;
+pub mod cluster_secret;
 pub mod admin;
 pub mod build;
 pub mod command;
@@ -15,6 +16,7 @@ pub mod role;
 pub mod statement;
 
 pub use cluster_id::ClusterId;
+pub use cluster_secret::ClusterSecret;
 pub use command::{Command, Envelope, Executed, Outcome, Stamp};
 pub use exit::Exit;
 pub use kv::{Key, Kv};

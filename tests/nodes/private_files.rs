@@ -4,7 +4,7 @@ use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use crate::support::node::{Launch, root};
-use crate::support::TestNode;
+use crate::support::{TestCluster, TestNode};
 
 fn chmod(path: &Path, mode: u32) {
     std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).expect("chmod");
@@ -43,8 +43,8 @@ fn a_directory_or_key_that_others_can_read_is_refused_until_it_is_mended() {
     let mut node = TestNode::bootstrap();
     assert_eq!(node.terminate().code(), Some(0));
     let directory = node.data().to_owned();
-    let identity = directory.join("identity.key");
-    for (path, open, closed) in [(&directory, 0o755, 0o700), (&identity, 0o644, 0o600)] {
+    let (cluster_key, identity) = (directory.join("cluster.key"), directory.join("identity.key"));
+    for (path, open, closed) in [(&directory, 0o755, 0o700), (&cluster_key, 0o640, 0o600), (&identity, 0o644, 0o600)] {
         chmod(path, open);
         let (status, said) = node.start_refused();
         assert_eq!(status.code(), Some(1), "{said}");
@@ -52,4 +52,37 @@ fn a_directory_or_key_that_others_can_read_is_refused_until_it_is_mended() {
         chmod(path, closed);
     }
     node.start();
+}
+
+#[test]
+fn everybody_who_was_let_in_shares_the_clusters_key_and_needs_it() {
+    let mut cluster = TestCluster::start(2);
+    let token = cluster[1].invite("gateway");
+    let mut gateway = TestNode::join(Launch::new("gateway"), &token, &cluster.root, "gateway");
+    let key = |node: &TestNode| std::fs::read(node.data().join("cluster.key")).expect("a key");
+    let secret = key(&cluster[0]);
+    assert_eq!(secret.len(), 32);
+    assert_eq!((key(&cluster[1]), key(&gateway)), (secret.clone(), secret.clone()));
+    assert_ne!(key(&TestNode::bootstrap()), secret, "another cluster has another key");
+    for process in [&mut gateway, &mut cluster.nodes[1]] {
+        assert_eq!(process.terminate().code(), Some(0));
+        let path = process.data().join("cluster.key");
+        for bytes in [None, Some(&secret[..31])] {
+            match bytes {
+                None => std::fs::remove_file(&path).expect("removed"),
+                Some(bytes) => {
+                    std::fs::write(&path, bytes).expect("written");
+                    chmod(&path, 0o600);
+                }
+            }
+            let (status, said) = process.start_refused();
+            assert_eq!(status.code(), Some(1), "{said}");
+            assert!(said.contains("cluster.key") && said.contains("another member"), "{said}");
+        }
+        std::fs::write(&path, &secret).expect("copied from another member");
+        process.start();
+    }
+    let logs = [&cluster[0], &cluster[1], &gateway].map(TestNode::log_text).concat();
+    let hex: String = secret.iter().map(|byte| format!("{byte:02x}")).collect();
+    assert!(!logs.contains(&hex), "the key is in the logs");
 }
