@@ -65,6 +65,13 @@
 //! connections. It is first tried on the thread that received it, with a budget of about a millisecond, and moves to
 //! another thread when that was not enough. `weak` is the leader's copy, `none` the local one.
 //!
+//! # Without data
+//!
+//! A gateway has no replica. Its [`cluster::RemoteCluster`] asks every connected node each second who belongs to the
+//! cluster and who leads; of two answers the newer one counts, and a node that was found dead is not believed in because
+//! others still name it. Writes go to the leader, reads that anybody can answer to the best node, and on to the next one
+//! as soon as a stream ends or falls silent. Who serves users takes a [`cluster::AnyCluster`] and sees no difference.
+//!
 //! # A join
 //!
 //! `debros cluster invite` puts the hash of a secret into the log and prints a token: the secret, the cluster's id, and

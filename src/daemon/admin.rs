@@ -14,8 +14,7 @@ use tokio::net::{UnixListener, UnixStream};
 
 use super::directory::Addresses;
 use super::start_error::StartError;
-use crate::cluster::{Cluster, ClusterError, Member, Suffrage};
-use crate::mesh::Mesh;
+use crate::cluster::{AnyCluster, Cluster, ClusterError, Member, Suffrage};
 use crate::tasks::Tasks;
 use crate::types::admin::{
     CreatedKey, Done, Failure, FailureCode, Health, Invitation, LINE_BYTES_MAX, NamespaceReport, Namespaces,
@@ -40,27 +39,16 @@ const LINE_WAIT_MAX: Duration = Duration::from_secs(10);
 /// What the operator's commands act on.
 #[derive(Clone)]
 pub(super) struct Operator {
-    backend: Backend,
+    cluster: AnyCluster,
     cluster_id: ClusterId,
     role: Role,
     addresses: Addresses,
     started: Instant,
 }
 
-#[derive(Clone)]
-enum Backend {
-    Node(Cluster),
-    Gateway(Mesh),
-}
-
 impl Operator {
-    pub(super) fn node(cluster: Cluster, cluster_id: ClusterId, role: Role, addresses: Addresses) -> Operator {
-        Operator { backend: Backend::Node(cluster), cluster_id, role, addresses, started: Instant::now() }
-    }
-
-    pub(super) fn gateway(mesh: Mesh, cluster_id: ClusterId, addresses: Addresses) -> Operator {
-        let backend = Backend::Gateway(mesh);
-        Operator { backend, cluster_id, role: Role::Gateway, addresses, started: Instant::now() }
+    pub(super) fn new(cluster: AnyCluster, cluster_id: ClusterId, role: Role, addresses: Addresses) -> Operator {
+        Operator { cluster, cluster_id, role, addresses, started: Instant::now() }
     }
 }
 
@@ -130,11 +118,12 @@ fn ok(answer: &impl Serialize) -> Answer {
 impl Operator {
     async fn answer(&self, request: Request) -> Answer {
         let deadline = Instant::now() + COMMAND_MAX;
-        let cluster = match (&self.backend, &request) {
+        let cluster = match (&self.cluster, &request) {
             (_, Request::Health) => return ok(&self.health().await),
             (_, Request::Status) => return ok(&self.status().await),
-            (Backend::Node(cluster), _) => cluster,
-            (Backend::Gateway(_), _) => {
+            (cluster, Request::Nodes) => return ok(&nodes(cluster).await),
+            (AnyCluster::Node(cluster), _) => cluster,
+            (AnyCluster::Remote(_), _) => {
                 return Err(Failure {
                     code: FailureCode::Invalid,
                     message: "a gateway stores nothing and cannot do this".to_owned(),
@@ -143,8 +132,7 @@ impl Operator {
             }
         };
         match request {
-            Request::Health | Request::Status => unreachable!("answered above"),
-            Request::Nodes => ok(&nodes(cluster).await),
+            Request::Health | Request::Status | Request::Nodes => unreachable!("answered above"),
             Request::Invite { role, ttl_seconds } => self.invite(cluster, role, ttl_seconds, deadline).await,
             Request::Remove { node } => done(self.remove(cluster, node, deadline).await),
             Request::TransferLeader { to } => done(cluster.transfer_leader(to, deadline).await.map_err(failure)),
@@ -168,15 +156,20 @@ impl Operator {
 
     async fn health(&self) -> Health {
         let mut reasons = Vec::new();
-        match &self.backend {
-            Backend::Node(cluster) => {
+        match &self.cluster {
+            AnyCluster::Node(cluster) => {
                 if let Err(error) = cluster.wait_synced(Instant::now() + PROBE_MAX).await {
                     reasons.push(error.to_string());
                 }
             }
-            Backend::Gateway(mesh) => {
-                if mesh.connected().is_empty() {
-                    reasons.push("no node of the cluster is connected".to_owned());
+            AnyCluster::Remote(cluster) => {
+                let reach = cluster.reach();
+                if reach.refused {
+                    reasons.push("the cluster does not admit this gateway: it was removed".to_owned());
+                } else if reach.nodes_answering == 0 {
+                    reasons.push("no node of the cluster answers".to_owned());
+                } else if !reach.writable {
+                    reasons.push("leader not found".to_owned());
                 }
             }
         }
@@ -184,9 +177,9 @@ impl Operator {
     }
 
     async fn status(&self) -> Status {
-        let raft = match &self.backend {
-            Backend::Node(cluster) => Some(raft_report(cluster)),
-            Backend::Gateway(_) => None,
+        let raft = match &self.cluster {
+            AnyCluster::Node(cluster) => Some(raft_report(cluster)),
+            AnyCluster::Remote(_) => None,
         };
         Status {
             node: self.addresses.node_id,
@@ -271,7 +264,7 @@ fn raft_report(cluster: &Cluster) -> Raft {
     }
 }
 
-async fn nodes(cluster: &Cluster) -> Nodes {
+async fn nodes(cluster: &AnyCluster) -> Nodes {
     let members = cluster.members(PROBE_MAX).await.into_iter();
     let nodes = members.map(|status| NodeReport {
         node: status.member.node,
@@ -339,7 +332,7 @@ fn failure(error: ClusterError) -> Failure {
                 _ => (FailureCode::Conflict, None),
             }
         }
-        ClusterError::NoLeader | ClusterError::LeaderUnreachable { .. } => (
+        ClusterError::NoLeader | ClusterError::LeaderUnreachable { .. } | ClusterError::NoNode => (
             FailureCode::Unavailable,
             Some("a majority of the voters must run and reach each other; see `debros cluster nodes`"),
         ),

@@ -1,7 +1,7 @@
 //! The data directory: one process at a time, one node for its whole life.
 //!
 //! `LOCK` is held (`flock`) while the process runs. `cluster.json` says which cluster, which node and which role the
-//! directory belongs to; it is written once. `addresses.json` says where the running process serves; it is there only
+//! directory belongs to; a gateway also keeps there where the cluster's nodes are. `addresses.json` says where the running process serves; it is there only
 //! while it does.
 
 use std::collections::HashMap;

@@ -10,7 +10,7 @@ use super::cluster_key;
 use super::directory::{Addresses, DataDirectory, Record};
 use super::listeners::{Bound, bind};
 use super::start_error::StartError;
-use crate::cluster::{Cluster, JoinToken, KeeperOptions, Limits, join, keep};
+use crate::cluster::{AnyCluster, Cluster, JoinToken, KeeperOptions, Limits, join, keep};
 use crate::config::{Anonymous, Config, QueuedWrites};
 use crate::gateway;
 use crate::http::HttpLimits;
@@ -239,7 +239,7 @@ impl Parts {
             sql: Some(sql.address.clone()),
             gateway: Some(gateway.address.clone()),
         };
-        let operator = Operator::node(cluster.clone(), record.cluster, record.role, addresses.clone());
+        let operator = Operator::new(AnyCluster::Node(cluster.clone()), record.cluster, record.role, addresses.clone());
         admin::serve(directory.path(), operator, &front)?;
         let rqlite = RqliteApiConfig {
             advertised: sql.address.clone(),
@@ -259,7 +259,7 @@ impl Parts {
         let (face, tasks, limits) = (cluster.clone(), front.clone(), http_limits(config));
         front.spawn(async move {
             let config = gateway::GatewayConfig { limits, build: gateway::BuildInfo::default() };
-            gateway::serve(gateway.listener, gateway::Backend::Node(face), config, &tasks).await;
+            gateway::serve(gateway.listener, AnyCluster::Node(face), config, &tasks).await;
         });
         directory.write_addresses(&addresses)?;
         tracing::info!(node = %addresses.node_id, cluster = %record.cluster, sql = addresses.sql, gateway = addresses.gateway,
@@ -306,7 +306,7 @@ fn raft_options(config: &Config) -> RaftOptions {
     }
 }
 
-fn limits(config: &Config) -> Limits {
+pub(super) fn limits(config: &Config) -> Limits {
     Limits {
         statement_timeout: config.database.statement_timeout,
         result_rows_max: config.database.result_rows_max,

@@ -2,8 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use super::Backend;
-use crate::cluster::{Cluster, ClusterError, Level, RaftState, Read, RemoteCluster};
+use crate::cluster::{AnyCluster, Cluster, ClusterError, Level, RaftState, Read, RemoteCluster};
 use crate::types::command::Atomicity;
 use crate::types::{Namespace, Statement, StatementResult};
 
@@ -16,10 +15,20 @@ const CONTACT_MAX: Duration = Duration::from_secs(5);
 /// Entries committed but not applied here; beyond it reads of this node are noticeably behind.
 const LAG_MAX: u64 = 10_000;
 
+/// Whose data this process serves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Serving {
+    /// Its own: behind a leader that is gone they grow old.
+    Replica,
+    /// Other nodes': they say for themselves what they can do without a leader.
+    Relay,
+}
+
 /// What was seen.
 #[derive(Clone, Debug)]
 pub(super) struct Observation {
     pub(super) stopped: bool,
+    pub(super) serving: Serving,
     pub(super) leader_known: bool,
     pub(super) last_contact: Option<Duration>,
     pub(super) lag: u64,
@@ -46,8 +55,10 @@ impl Verdict {
         if let Err(error) = &seen.database {
             return Verdict::Unavailable(format!("database does not answer: {error}"));
         }
-        if !seen.leader_known {
-            return Verdict::Unavailable("leader not found".to_owned());
+        match (seen.leader_known, seen.serving) {
+            (true, _) => {}
+            (false, Serving::Replica) => return Verdict::Unavailable("leader not found".to_owned()),
+            (false, Serving::Relay) => return Verdict::Degraded("leader not found: only reads work".to_owned()),
         }
         match seen.last_contact {
             None => return Verdict::Degraded("never heard from the leader".to_owned()),
@@ -64,22 +75,28 @@ impl Verdict {
 }
 
 /// Looks now.
-pub(super) async fn observe(backend: &Backend) -> Observation {
-    match backend {
-        Backend::Node(cluster) => observe_node(cluster).await,
-        Backend::Remote(cluster) => observe_remote(cluster),
+pub(super) async fn observe(cluster: &AnyCluster) -> Observation {
+    match cluster {
+        AnyCluster::Node(cluster) => observe_node(cluster).await,
+        AnyCluster::Remote(cluster) => observe_remote(cluster),
     }
 }
 
-/// A process without data can serve as long as it reaches somebody who has them.
+/// A process without data can serve as long as somebody answers who has them.
 fn observe_remote(cluster: &RemoteCluster) -> Observation {
-    let reached = cluster.nodes_connected() > 0;
+    let reach = cluster.reach();
+    let database = match (reach.refused, reach.nodes_answering) {
+        (true, _) => Err("the cluster does not admit this gateway: it was removed".to_owned()),
+        (false, 0) => Err("no node of the cluster answers".to_owned()),
+        (false, _) => Ok(()),
+    };
     Observation {
         stopped: false,
-        leader_known: reached,
-        last_contact: reached.then_some(Duration::ZERO),
+        serving: Serving::Relay,
+        leader_known: reach.writable,
+        last_contact: Some(Duration::ZERO),
         lag: 0,
-        database: if reached { Ok(()) } else { Err("no node of the cluster is connected".to_owned()) },
+        database,
     }
 }
 
@@ -111,6 +128,7 @@ async fn observe_node(cluster: &Cluster) -> Observation {
     };
     Observation {
         stopped: raft.state == RaftState::Shutdown,
+        serving: Serving::Replica,
         leader_known: raft.leader.is_some(),
         last_contact: raft.last_contact,
         lag: raft.commit_index.saturating_sub(raft.applied_index),
@@ -124,6 +142,7 @@ mod tests {
 
     const FINE: Observation = Observation {
         stopped: false,
+        serving: Serving::Replica,
         leader_known: true,
         last_contact: Some(Duration::ZERO),
         lag: 0,
@@ -141,6 +160,7 @@ mod tests {
             assert!(matches!(Verdict::of(&broken), Verdict::Unavailable(_)), "{broken:?}");
         }
         for limping in [
+            Observation { leader_known: false, serving: Serving::Relay, ..FINE },
             Observation { last_contact: None, ..FINE },
             Observation { last_contact: Some(CONTACT_MAX * 2), ..FINE },
             Observation { lag: LAG_MAX + 1, ..FINE },

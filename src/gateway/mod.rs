@@ -11,7 +11,7 @@ use std::time::{Instant, SystemTime};
 
 use tokio::net::TcpListener;
 
-use crate::cluster::{Cluster, RemoteCluster};
+use crate::cluster::AnyCluster;
 use crate::http::{self, HttpLimits};
 use crate::tasks::Tasks;
 
@@ -41,27 +41,18 @@ impl Default for BuildInfo {
     }
 }
 
-/// What stands behind this face.
-#[derive(Clone, Debug)]
-pub enum Backend {
-    /// This process is a node.
-    Node(Cluster),
-    /// This process stores nothing.
-    Remote(RemoteCluster),
-}
-
 /// What all requests share.
 #[derive(Debug)]
 struct Face {
-    backend: Backend,
+    cluster: AnyCluster,
     build: BuildInfo,
     started: Instant,
     started_at: SystemTime,
 }
 
 /// Serves until the owner of `tasks` stops, then lets running requests end.
-pub async fn serve(listener: TcpListener, backend: Backend, config: GatewayConfig, tasks: &Tasks) {
-    let face = Arc::new(Face { backend, build: config.build, started: Instant::now(), started_at: SystemTime::now() });
+pub async fn serve(listener: TcpListener, cluster: AnyCluster, config: GatewayConfig, tasks: &Tasks) {
+    let face = Arc::new(Face { cluster, build: config.build, started: Instant::now(), started_at: SystemTime::now() });
     http::serve(listener, config.limits, tasks, move |_, request| {
         let face = Arc::clone(&face);
         async move { server::answer(&face, &request).await }

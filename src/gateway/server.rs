@@ -26,11 +26,11 @@ pub(super) async fn answer(face: &Face, request: &Request<Incoming>) -> Response
     }
     match path {
         "/livez" => text(StatusCode::OK, "ok\n".to_owned()),
-        "/readyz" => ready(&Verdict::of(&observe(&face.backend).await)),
+        "/readyz" => ready(&Verdict::of(&observe(&face.cluster).await)),
         "/v1/version" => document(StatusCode::OK, &version(face)),
         _ => {
             let asked = Instant::now();
-            let seen = observe(&face.backend).await;
+            let seen = observe(&face.cluster).await;
             health(face, &seen, asked)
         }
     }

@@ -7,5 +7,6 @@ mod leadership;
 mod membership;
 mod namespaces;
 mod private_files;
+mod remote;
 mod single;
 mod three;
