@@ -2,7 +2,10 @@
 //!
 //! Work is done here if this node can, otherwise one hop over the mesh away, never two. Every write ends in one of
 //! three ways: executed (an [`Applied`]), not executed, or unknown; [`ClusterError::outcome`] tells the last two apart.
+//!
+//! A node is a [`Cluster`], a process that stores nothing a [`RemoteCluster`]; who serves users takes an [`AnyCluster`].
 
+mod any;
 mod backup;
 mod error;
 mod join;
@@ -17,17 +20,21 @@ mod read;
 mod read_index;
 mod read_sql;
 mod remote;
+mod remote_keeper;
+mod remote_view;
 mod request;
 mod serve;
 mod submit;
 mod view;
 
+pub use crate::sql::script;
+pub use any::AnyCluster;
 pub use backup::{BackupFile, BackupFormat};
 pub use error::{ClusterError, WriteOutcome};
 pub use join::{Admission, InvalidToken, JoinError, JoinToken, join};
 pub use keeper::{KeeperOptions, keep};
 pub use network::{ConnectError, PeerView};
-pub use remote::RemoteCluster;
+pub use remote::{Reach, RemoteCluster};
 pub use request::{Applied, Freshness, KvAnswer, KvRead, Level, Read, ReadAnswer, ServedBy};
 pub use view::{Member, MemberStatus, RaftState, RaftStatus, Suffrage};
 
@@ -38,8 +45,10 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use tokio::sync::Semaphore;
 
+use self::leader::LeaderWatch;
 use self::peers::Peers;
 use self::read_index::ReadIndexes;
+use self::submit::InFlight;
 use crate::mesh::Mesh;
 use crate::raft::{Raft, SharedReaders};
 use crate::tasks::Tasks;
@@ -49,10 +58,7 @@ use crate::types::{Namespace, NodeId};
 /// the cores from each other, and readers from quick ones.
 const SLOW_READS_MAX: usize = 8;
 
-/// Bytes of commands on their way through the log at once, in KiB: what a node may hold in memory for its clients.
-const IN_FLIGHT_KIB_MAX: usize = 512 * 1024;
-
-/// What this node allows its callers when they ask for more, or for nothing in particular.
+/// What this process allows its callers when they ask for more, or for nothing in particular.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Limits {
     /// Longest a statement may run. On a write it stands for VM steps, so that all replicas agree.
@@ -77,7 +83,8 @@ struct Inner {
     tasks: Tasks,
     read_indexes: ReadIndexes,
     slow_reads: Semaphore,
-    in_flight_kib: Semaphore,
+    in_flight: InFlight,
+    leader: LeaderWatch,
 }
 
 impl fmt::Debug for Cluster {
@@ -91,7 +98,8 @@ impl Cluster {
     pub fn new(raft: Raft, mesh: Mesh, limits: Limits, tasks: Tasks) -> Cluster {
         let peers = Peers::new(mesh.clone(), tasks.clone());
         let read_indexes = ReadIndexes::start(raft.clone(), peers.clone(), &tasks);
-        tasks.spawn_until_cancelled(leader::follow(raft.clone(), peers.clone(), tasks.clone()));
+        let leader = LeaderWatch::Raft(Box::new(raft.clone()));
+        tasks.spawn_until_cancelled(leader::follow(raft.node_id(), leader.clone(), peers.clone(), tasks.clone()));
         let inner = Inner {
             raft,
             mesh,
@@ -100,7 +108,8 @@ impl Cluster {
             tasks,
             read_indexes,
             slow_reads: Semaphore::new(SLOW_READS_MAX),
-            in_flight_kib: Semaphore::new(IN_FLIGHT_KIB_MAX),
+            in_flight: InFlight::new(),
+            leader,
         };
         Cluster { inner: Arc::new(inner) }
     }

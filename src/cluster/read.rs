@@ -184,7 +184,9 @@ impl Cluster {
                             return Ok(Answer { found, index: None, served_by: self.served_by(leader) });
                         }
                         // A read changes nothing, so a lost one is simply asked again.
-                        Ok(Asked::Again) | Err(ClusterError::LeadershipLost) => search.pause().await?,
+                        Ok(Asked::NotLeader(_) | Asked::NotSent) | Err(ClusterError::LeadershipLost) => {
+                            search.pause().await?;
+                        }
                         Err(error) => return Err(error),
                     }
                 }

@@ -109,6 +109,7 @@ impl Cluster {
                 version: env!("CARGO_PKG_VERSION").to_owned(),
                 applied_index: self.raft().state().progress().index,
             }),
+            PeerRequest::Members => Ok(PeerResponse::Members(self.member_list())),
             PeerRequest::Checksum { index } => {
                 let checksum = self.raft().state().checksums().wait(index);
                 let checksum =

@@ -48,6 +48,31 @@ pub struct GatewayConfig {
     pub rate_per_key: u32,
     /// Requests per second of one namespace.
     pub rate_per_namespace: u32,
+    /// Whether a wallet that logs in to a free namespace name becomes its owner. Off: namespaces come from
+    /// `debros namespace create` only.
+    pub sign_up: bool,
+    /// Whether a wallet may sign the bare nonce, as clients of the earlier system do. The full text names who asks and
+    /// what for, so that a wallet can warn its owner.
+    pub bare_nonce: bool,
+    /// Host and port that wallets show as who asks for a signature; empty means those of `public_url`.
+    pub domain: String,
+    /// Where users find this gateway.
+    pub public_url: String,
+    /// The chain that Ethereum wallets sign for.
+    pub chain_id: u64,
+    /// The network that Solana wallets sign for: mainnet, testnet, devnet or localnet.
+    pub solana_cluster: String,
+    /// Pages that the login page may hand a new key to, besides programs on the user's own machine: origin and path, of
+    /// which everything below is meant.
+    pub login_callbacks: Vec<String>,
+    /// Most keys of a namespace; 0 is without limit.
+    pub kv_keys_max: u64,
+    /// Most bytes of a namespace's keys and values; 0 is without limit.
+    #[serde(with = "units::size")]
+    pub kv_bytes_max: u64,
+    /// Largest database of a namespace, keys and values included; 0 is without limit.
+    #[serde(with = "units::size")]
+    pub database_bytes_max: u64,
     /// Attempts to log in, per minute, of one client address, this machine included. A person needs three requests.
     pub logins_per_minute: u32,
 }
@@ -68,6 +93,16 @@ impl Default for GatewayConfig {
             rate_per_address: 1_000,
             rate_per_key: 20_000,
             rate_per_namespace: 50_000,
+            sign_up: true,
+            bare_nonce: true,
+            domain: String::new(),
+            public_url: "http://localhost:6001".to_owned(),
+            chain_id: 1,
+            solana_cluster: "mainnet".to_owned(),
+            login_callbacks: Vec::new(),
+            kv_keys_max: 1_000_000,
+            kv_bytes_max: 1024 * 1024 * 1024,
+            database_bytes_max: 10 * 1024 * 1024 * 1024,
             logins_per_minute: 60,
         }
     }
@@ -85,6 +120,12 @@ impl GatewayConfig {
         problems.positive("gateway.connections_per_address_max", per_address > 0, per_address);
         let idle = units::format_duration(self.idle_timeout);
         problems.positive("gateway.idle_timeout", !self.idle_timeout.is_zero(), idle);
+        if !matches!(self.solana_cluster.as_str(), "mainnet" | "testnet" | "devnet" | "localnet") {
+            let message = format!("invalid network `{}`", self.solana_cluster);
+            problems.add(
+                Problem::new("gateway.solana_cluster", message).hint("expected mainnet, testnet, devnet or localnet"),
+            );
+        }
         check_peers("gateway.bootstrap_peers", &self.bootstrap_peers, problems);
         for (position, origin) in self.allowed_origins.iter().enumerate() {
             let host = origin.strip_prefix("https://").or_else(|| origin.strip_prefix("http://"));

@@ -5,6 +5,7 @@
 //! supervisor starts it again.
 
 mod admin;
+mod cluster_key;
 mod dev;
 mod directory;
 mod environment;
@@ -13,6 +14,7 @@ mod inbound;
 mod listeners;
 mod node;
 mod open_files;
+mod private;
 mod start_error;
 
 use std::path::PathBuf;

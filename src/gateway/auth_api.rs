@@ -15,7 +15,7 @@ use super::error::{ApiError, Code};
 use super::reply::{self, Reply};
 use super::route::{Class, Content, Policy, Route, Tag};
 use super::schema::{any_of, boolean, count, like, list, moment, nullable, object, one_of, string};
-use crate::accounts::{KeyRequest, Proof, Purpose, Tokens};
+use crate::accounts::{Identified, KeyRequest, Proof, Purpose, Tokens};
 use crate::auth::grant::Who;
 use crate::auth::{RefreshToken, token};
 use crate::types::{AccessRole, Chain, Namespace, Scope, Scopes, WalletAddress};
@@ -419,10 +419,10 @@ async fn api_key(call: Call) -> Result<Reply, ApiError> {
             (proof.namespace, Some(proof.wallet), request, proof.wallet.subject())
         }
         (None, None, None) => {
-            let Ok(caller) = call.caller() else {
+            let Ok(caller) = call.principal() else {
                 return Err(ApiError::new(Code::InvalidBody, "wallet, nonce and signature are required, or an access token"));
             };
-            let Who::Member { wallet, role } = caller.principal.who() else {
+            let Who::Member { wallet, role } = caller.who() else {
                 return Err(ApiError::new(Code::Forbidden, "an access token of a wallet is needed; an API key makes others at /v1/keys"));
             };
             let namespace = namespace_of(&call, body.namespace.as_deref())?;
@@ -448,7 +448,7 @@ async fn api_key(call: Call) -> Result<Reply, ApiError> {
 
 /// The caller's namespace; naming another is refused.
 fn namespace_of(call: &Call, named: Option<&str>) -> Result<Namespace, ApiError> {
-    let own = call.caller()?.namespace.clone();
+    let own = call.own_namespace()?.clone();
     match named {
         Some(text) if text != own.as_str() => Err(Code::NamespaceMismatch.into()),
         _ => Ok(own),
@@ -461,11 +461,10 @@ pub(super) fn scope_list(scopes: Scopes) -> Vec<String> {
 }
 
 async fn token_for_key(call: Call) -> Result<Reply, ApiError> {
-    let caller = call.caller()?;
-    let Who::Key { id, .. } = caller.principal.who() else {
+    let Who::Key { id, .. } = call.principal()?.who() else {
         return Err(ApiError::new(Code::Forbidden, "this exchanges a stored API key; an access token is refreshed at /v1/auth/refresh"));
     };
-    let tokens = call.face.accounts().token_for_key(&caller.namespace, id, call.deadline).await.map_err(refused)?;
+    let tokens = call.face.accounts().token_for_key(call.own_namespace()?, id, call.deadline).await.map_err(refused)?;
     Ok(reply::ok(&tokens_json(&tokens)))
 }
 
@@ -507,12 +506,11 @@ async fn logout(call: Call) -> Result<Reply, ApiError> {
     }
     let body: Body = if call.body.is_empty() { Body::default() } else { call.json()? };
     let accounts = call.face.accounts();
-    let session = call.caller().ok().filter(|caller| matches!(caller.principal.who(), Who::Member { .. }));
+    let session = call.principal().ok().filter(|principal| matches!(principal.who(), Who::Member { .. }));
     let revoked: Json = match (body.refresh_token.as_deref().map(str::trim), body.all, session) {
         (_, true, None) => return Err(Code::Unauthenticated.into()),
-        (_, true, Some(caller)) => {
-            let subject = caller.principal.to_string();
-            accounts.log_out_everywhere(&caller.namespace, &subject, call.deadline).await.map_err(refused)?;
+        (_, true, Some(principal)) => {
+            accounts.log_out_everywhere(call.own_namespace()?, &principal.to_string(), call.deadline).await.map_err(refused)?;
             "all".into()
         }
         (Some(text), false, _) if !text.is_empty() => {
@@ -522,8 +520,8 @@ async fn logout(call: Call) -> Result<Reply, ApiError> {
             }
             1.into()
         }
-        (_, false, Some(caller)) => {
-            let session = caller.principal.credential().unwrap_or_default();
+        (_, false, Some(principal)) => {
+            let session = principal.credential().unwrap_or_default();
             accounts.log_out_session(session, call.deadline).await.map_err(refused)?;
             1.into()
         }
@@ -536,9 +534,9 @@ async fn logout(call: Call) -> Result<Reply, ApiError> {
 }
 
 async fn whoami(call: Call) -> Result<Reply, ApiError> {
-    let caller = call.caller()?;
-    let mut answer = json!({ "authenticated": true, "namespace": caller.namespace });
-    match caller.principal.who() {
+    let Identified { principal, claims } = call.identified()?;
+    let mut answer = json!({ "authenticated": true, "namespace": call.own_namespace()? });
+    match principal.who() {
         Who::Member { wallet, role } => {
             answer["method"] = "jwt".into();
             answer["subject"] = wallet.to_string().into();
@@ -546,7 +544,7 @@ async fn whoami(call: Call) -> Result<Reply, ApiError> {
             answer["role"] = role.as_str().into();
         }
         Who::Key { id, scopes } => {
-            answer["method"] = if caller.claims.is_some() { "jwt" } else { "api_key" }.into();
+            answer["method"] = if claims.is_some() { "jwt" } else { "api_key" }.into();
             answer["key_id"] = id.as_str().into();
             answer["scopes"] = scope_list(*scopes).into();
         }
@@ -557,7 +555,7 @@ async fn whoami(call: Call) -> Result<Reply, ApiError> {
             answer["scopes"] = scope_list(*scopes).into();
         }
     }
-    if let Some(claims) = &caller.claims {
+    if let Some(claims) = claims {
         answer["issuer"] = token::ISSUER.into();
         answer["audience"] = token::AUDIENCE.into();
         answer["issued_at"] = claims.issued_at.as_second().into();

@@ -4,13 +4,15 @@
 //! failure is the same 401, whatever the reason.
 
 use std::collections::HashMap;
+use std::time::Instant;
 
 use hyper::header::{HOST, HeaderMap, HeaderName, HeaderValue, ORIGIN};
 
-use super::Backend;
+use super::account_error::refused;
 use super::cors::AllowedOrigins;
 use super::credential::Presented;
 use super::error::{ApiError, Code};
+use crate::accounts::{Accounts, Identified};
 use crate::auth::api_key::id_of_hash;
 use crate::auth::{Denied, Principal};
 use crate::http::head::is_local_name;
@@ -86,50 +88,74 @@ impl Authenticator {
     ///
     /// # Errors
     /// [`Code::Unauthenticated`]: a wrong credential is never taken for none. [`Code::CredentialConflict`] when token and
-    /// key are both good, but for different namespaces.
-    pub(super) async fn principal(
+    /// key are both good, but for different namespaces. Others when the cluster had to be asked and could not be.
+    pub(super) async fn identify(
         &self,
-        backend: &Backend,
+        accounts: &Accounts,
         presented: &Presented<'_>,
         headers: &HeaderMap,
         origins: &AllowedOrigins,
-    ) -> Result<Principal, ApiError> {
+        deadline: Instant,
+    ) -> Result<Identified, ApiError> {
         if presented.is_empty() {
             let open = self.anonymous == Anonymous::LetIn && is_no_foreign_page(headers, origins);
             let anonymous = open.then(|| Principal::anonymous(self.namespace.clone(), Scopes::ALL));
-            return anonymous.ok_or_else(|| Code::Unauthenticated.into());
+            return anonymous.map(without_claims).ok_or_else(|| Code::Unauthenticated.into());
+        }
+        if presented.unusable {
+            return Err(Code::Unauthenticated.into());
         }
         let by_token = match presented.token {
-            Some(token) => self.token(backend, token).await,
+            Some(token) => self.token(accounts, token, deadline).await?,
             None => None,
         };
         let by_key = match presented.key {
-            Some(key) => self.key(backend, key).await,
+            Some(key) => self.key(accounts, key, deadline).await?,
             None => None,
         };
         match (by_token, by_key) {
-            _ if presented.unusable => Err(Code::Unauthenticated.into()),
-            (Some(one), Some(other)) if one.namespace() != other.namespace() => Err(Code::CredentialConflict.into()),
-            (Some(principal), _) | (None, Some(principal)) => Ok(principal),
+            (Some(one), Some(other)) if one.principal.namespace() != other.principal.namespace() => {
+                Err(Code::CredentialConflict.into())
+            }
+            (Some(identified), _) | (None, Some(identified)) => Ok(identified),
             (None, None) => Err(Code::Unauthenticated.into()),
         }
     }
 
-    /// What has the form of a token may still be a key with two dots in it.
-    async fn token(&self, backend: &Backend, text: &str) -> Option<Principal> {
-        self.key(backend, text).await
+    /// What has the form of a token may still be a configured key with two dots in it.
+    async fn token(
+        &self,
+        accounts: &Accounts,
+        text: &str,
+        deadline: Instant,
+    ) -> Result<Option<Identified>, ApiError> {
+        match self.configured(text) {
+            Some(principal) => Ok(Some(without_claims(principal))),
+            None => accounts.identify_token(text, deadline).await.map_err(refused),
+        }
     }
 
-    async fn key(&self, backend: &Backend, text: &str) -> Option<Principal> {
-        let hash = *blake3::hash(text.as_bytes()).as_bytes();
-        let namespace = match (self.configured.get(&hash), backend) {
-            (Some(Opens::Cluster), _) => return Some(Principal::operator()),
-            (Some(Opens::Namespace(namespace)), _) => namespace.clone(),
-            (None, Backend::Node(cluster)) => cluster.namespace_of_key(text)?,
-            (None, Backend::Remote(_)) => return None,
-        };
-        Some(Principal::key(id_of_hash(&hash), Scopes::ALL, namespace))
+    async fn key(&self, accounts: &Accounts, text: &str, deadline: Instant) -> Result<Option<Identified>, ApiError> {
+        match self.configured(text) {
+            Some(principal) => Ok(Some(without_claims(principal))),
+            None => accounts.identify_key(text, deadline).await.map_err(refused),
+        }
     }
+
+    fn configured(&self, text: &str) -> Option<Principal> {
+        if self.configured.is_empty() {
+            return None;
+        }
+        let hash = *blake3::hash(text.as_bytes()).as_bytes();
+        Some(match self.configured.get(&hash)? {
+            Opens::Cluster => Principal::operator(),
+            Opens::Namespace(namespace) => Principal::key(id_of_hash(&hash), Scopes::ALL, namespace.clone()),
+        })
+    }
+}
+
+fn without_claims(principal: Principal) -> Identified {
+    Identified { principal, claims: None }
 }
 
 const FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");

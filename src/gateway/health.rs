@@ -5,8 +5,7 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::Mutex;
 
-use super::Backend;
-use crate::cluster::{Cluster, ClusterError, Level, RaftState, Read, RemoteCluster};
+use crate::cluster::{AnyCluster, Cluster, ClusterError, Level, RaftState, Read, RemoteCluster};
 use crate::types::command::Atomicity;
 use crate::types::{Namespace, Statement, StatementResult};
 
@@ -25,11 +24,20 @@ const DISK_FREE_BYTES_MIN: u64 = 512 * 1024 * 1024;
 
 /// How long an observation stands for the next: anybody may ask, and each look is a query.
 const LOOK_EVERY: Duration = Duration::from_millis(200);
+/// Whose data this process serves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Serving {
+    /// Its own: behind a leader that is gone they grow old.
+    Replica,
+    /// Other nodes': they say for themselves what they can do without a leader.
+    Relay,
+}
 
 /// What was seen.
 #[derive(Clone, Debug)]
 pub(super) struct Observation {
     pub(super) stopped: bool,
+    pub(super) serving: Serving,
     pub(super) leader_known: bool,
     /// When this node last heard from its leader, or the leader from a quorum.
     pub(super) last_contact: Option<Duration>,
@@ -112,7 +120,7 @@ pub(super) struct Observer {
 
 impl Observer {
     /// What is seen now, or was a moment ago. Who asks while somebody is looking gets what that one sees.
-    pub(super) async fn look(&self, backend: &Backend, data_dir: &Path) -> Observation {
+    pub(super) async fn look(&self, backend: &AnyCluster, data_dir: &Path) -> Observation {
         let mut last = self.last.lock().await;
         if let Some((when, seen)) = &*last
             && when.elapsed() < LOOK_EVERY
@@ -125,10 +133,10 @@ impl Observer {
     }
 }
 
-async fn observe(backend: &Backend, data_dir: &Path) -> Observation {
+async fn observe(backend: &AnyCluster, data_dir: &Path) -> Observation {
     match backend {
-        Backend::Node(cluster) => Observation { disk_free: disk_free(data_dir), ..observe_node(cluster).await },
-        Backend::Remote(cluster) => observe_remote(cluster),
+        AnyCluster::Node(cluster) => Observation { disk_free: disk_free(data_dir), ..observe_node(cluster).await },
+        AnyCluster::Remote(cluster) => observe_remote(cluster),
     }
 }
 
@@ -145,14 +153,20 @@ fn disk_free(directory: &Path) -> Option<u64> {
 
 /// A process without data can serve as long as it reaches somebody who has them.
 fn observe_remote(cluster: &RemoteCluster) -> Observation {
-    let reached = cluster.nodes_connected() > 0;
+    let reach = cluster.reach();
+    let database = match (reach.refused, reach.nodes_answering) {
+        (true, _) => Err("the cluster does not admit this gateway: it was removed".to_owned()),
+        (false, 0) => Err("no node of the cluster answers".to_owned()),
+        (false, _) => Ok(()),
+    };
     Observation {
         stopped: false,
-        leader_known: reached,
-        last_contact: reached.then_some(Duration::ZERO),
+        serving: Serving::Relay,
+        leader_known: reach.writable,
+        last_contact: Some(Duration::ZERO),
         lag: 0,
         disk_free: None,
-        database: if reached { Ok(()) } else { Err("no node of the cluster is connected".to_owned()) },
+        database,
     }
 }
 
@@ -184,6 +198,7 @@ async fn observe_node(cluster: &Cluster) -> Observation {
     };
     Observation {
         stopped: raft.state == RaftState::Shutdown,
+        serving: Serving::Replica,
         leader_known: raft.leader.is_some(),
         last_contact: cluster.quorum_contact(),
         lag: raft.commit_index.saturating_sub(raft.applied_index),
@@ -198,6 +213,7 @@ mod tests {
 
     const FINE: Observation = Observation {
         stopped: false,
+        serving: Serving::Replica,
         leader_known: true,
         last_contact: Some(Duration::ZERO),
         lag: 0,
@@ -216,6 +232,7 @@ mod tests {
             assert!(matches!(Verdict::of(&broken), Verdict::Unavailable(_)), "{broken:?}");
         }
         for limping in [
+            Observation { leader_known: false, serving: Serving::Relay, ..FINE },
             Observation { last_contact: None, ..FINE },
             Observation { last_contact: Some(CONTACT_MAX * 2), ..FINE },
             Observation { lag: LAG_MAX + 1, ..FINE },

@@ -97,11 +97,11 @@ async fn version(call: Call) -> Result<Reply, ApiError> {
 async fn status(call: Call) -> Result<Reply, ApiError> {
     let face = &call.face;
     let seen = face.look().await;
-    let peers = face.backend.peers_connected();
+    let peers = face.cluster().peers_connected();
     Ok(reply::ok(&json!({
         "server": { "started_at": rfc3339(face.started_at), "uptime": uptime(face) },
         "network": {
-            "node_id": face.backend.node_id().to_string(),
+            "node_id": face.cluster().node_id().to_string(),
             "connected": seen.leader_known,
             "peer_count": peers,
             "uptime": nanoseconds(face.started.elapsed()),

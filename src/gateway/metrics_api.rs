@@ -121,9 +121,9 @@ pub(super) fn routes() -> Vec<Route> {
 async fn metrics(call: Call) -> Result<Reply, ApiError> {
     let face = &call.face;
     let Metrics { registry, gauges, .. } = &face.metrics;
-    gauges.peers.set(face.backend.peers_connected() as u64);
+    gauges.peers.set(face.cluster().peers_connected() as u64);
     gauges.disk_free.set(face.look().await.disk_free.unwrap_or(0));
-    if let Some(raft) = face.backend.raft_status() {
+    if let Some(raft) = face.cluster().raft_status() {
         gauges.term.set(raft.term);
         gauges.last_log_index.set(raft.last_log_index);
         gauges.applied_index.set(raft.applied_index);

@@ -9,11 +9,14 @@
 //! error a stable code; whatever a client can make grow is bounded; nothing that may be a secret is logged.
 
 mod access_log;
+mod account_error;
+mod apps_api;
+mod auth_api;
 mod authenticate;
-mod backend;
 mod call;
 mod client_address;
 mod compression;
+mod consistency;
 mod cors;
 mod credential;
 mod docs_api;
@@ -21,7 +24,10 @@ mod error;
 mod health;
 mod health_api;
 mod json;
+mod kv_api;
+mod kv_watch;
 mod metrics_api;
+mod namespace_api;
 mod network_api;
 mod openapi;
 mod query;
@@ -31,7 +37,10 @@ mod request;
 mod request_id;
 mod route;
 mod schema;
+mod select;
 mod server;
+mod sql_api;
+mod sql_value;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -40,10 +49,14 @@ use std::time::{Instant, SystemTime};
 use bytes::Bytes;
 use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
 
+use crate::accounts::Accounts;
+use crate::cluster::AnyCluster;
 use crate::http::{self, HttpLimits};
 use crate::tasks::Tasks;
-use crate::types::IpRange;
+use crate::types::kv::KvQuota;
+use crate::types::{IpRange, Namespace};
 use authenticate::Authenticator;
 use health::{Observation, Observer};
 use metrics_api::Metrics;
@@ -51,7 +64,6 @@ use rate_limit::RateLimits;
 use route::{Route, Routes};
 
 pub use authenticate::{Anonymous, Keyring, Opens};
-pub use backend::Backend;
 pub use cors::AllowedOrigins;
 pub use rate_limit::Rates;
 
@@ -68,8 +80,19 @@ pub struct GatewayConfig {
     pub rates: Rates,
     /// Who is let in without the cluster being asked.
     pub keyring: Keyring,
+    /// What each namespace may store.
+    pub quotas: Quotas,
     /// The directory whose disk must not run full.
     pub data_dir: PathBuf,
+}
+
+/// What each namespace may store.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Quotas {
+    /// Keys and their bytes.
+    pub kv: KvQuota,
+    /// Size of its database's file; `None` = as large as the disk.
+    pub database_bytes_max: Option<u64>,
 }
 
 /// Where a build comes from.
@@ -92,7 +115,7 @@ impl Default for BuildInfo {
 /// What all requests share.
 #[derive(Debug)]
 struct Face {
-    backend: Backend,
+    accounts: Accounts,
     build: BuildInfo,
     routes: Routes,
     /// `/openapi.json`.
@@ -104,30 +127,64 @@ struct Face {
     bodies: Semaphore,
     observer: Observer,
     metrics: Metrics,
+    quotas: Quotas,
+    stopping: CancellationToken,
     data_dir: PathBuf,
     started: Instant,
     started_at: SystemTime,
 }
 
 impl Face {
+    fn cluster(&self) -> &AnyCluster {
+        self.accounts.cluster()
+    }
+
+    fn accounts(&self) -> &Accounts {
+        &self.accounts
+    }
+
+    /// The namespace of requests that name none.
+    fn home(&self) -> &Namespace {
+        self.authenticator.namespace()
+    }
+
+    fn quotas(&self) -> &Quotas {
+        &self.quotas
+    }
+
+    /// Cancelled when the process stops: answers without an end must end then.
+    fn stopping(&self) -> &CancellationToken {
+        &self.stopping
+    }
+
     /// The health of this process, now or a moment ago.
     async fn look(&self) -> Observation {
-        self.observer.look(&self.backend, &self.data_dir).await
+        self.observer.look(self.cluster(), &self.data_dir).await
     }
 }
 
 /// The table of everything that is served.
 fn routes() -> Vec<Route> {
-    let chapters = [health_api::routes(), metrics_api::routes(), network_api::routes(), docs_api::routes()];
+    let chapters = [
+        health_api::routes(),
+        auth_api::routes(),
+        namespace_api::routes(),
+        apps_api::routes(),
+        sql_api::routes(),
+        kv_api::routes(),
+        network_api::routes(),
+        metrics_api::routes(),
+        docs_api::routes(),
+    ];
     chapters.into_iter().flatten().collect()
 }
 
 /// Serves until the owner of `tasks` stops, then lets running requests end.
-pub async fn serve(listener: TcpListener, backend: Backend, config: GatewayConfig, tasks: &Tasks) {
+pub async fn serve(listener: TcpListener, accounts: Accounts, config: GatewayConfig, tasks: &Tasks) {
     let routes = Routes::new(routes());
     let contract = openapi::document(&routes, config.build.version).to_string();
     let face = Arc::new(Face {
-        backend,
+        accounts,
         build: config.build,
         routes,
         contract: Bytes::from(contract),
@@ -138,6 +195,8 @@ pub async fn serve(listener: TcpListener, backend: Backend, config: GatewayConfi
         bodies: Semaphore::new(request::BODIES_KIB_MAX),
         observer: Observer::default(),
         metrics: Metrics::new(&config.build),
+        quotas: config.quotas,
+        stopping: tasks.cancelled(),
         data_dir: config.data_dir,
         started: Instant::now(),
         started_at: SystemTime::now(),

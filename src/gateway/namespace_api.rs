@@ -124,7 +124,7 @@ fn grant_in_path(call: &Call, action: Action) -> Result<Grant, ApiError> {
 }
 
 async fn list_namespaces(call: Call) -> Result<Reply, ApiError> {
-    let Who::Member { wallet, .. } = call.caller()?.principal.who() else {
+    let Who::Member { wallet, .. } = call.principal()?.who() else {
         return Err(ApiError::new(Code::Forbidden, "a wallet has namespaces; an API key opens one, see /v1/auth/whoami"));
     };
     let found = call.face.accounts().namespaces_of(wallet, call.deadline).await.map_err(refused)?;
@@ -182,7 +182,7 @@ async fn set_member(call: Call) -> Result<Reply, ApiError> {
 
 async fn remove_member(call: Call) -> Result<Reply, ApiError> {
     let wallet = wallet_in_path(&call, call.query.one("chain_type")?)?;
-    let own = matches!(call.caller()?.principal.who(), Who::Member { wallet: own, .. } if *own == wallet);
+    let own = matches!(call.principal()?.who(), Who::Member { wallet: own, .. } if *own == wallet);
     // Everybody may go.
     let action = if own { Action::Identify } else { Action::ManageMember(AccessRole::Admin) };
     let grant = grant_in_path(&call, action)?;
@@ -229,7 +229,7 @@ async fn list_keys(call: Call) -> Result<Reply, ApiError> {
 
 /// What the caller may hand on in a key.
 fn own_scopes(call: &Call) -> Result<Scopes, ApiError> {
-    Ok(match call.caller()?.principal.who() {
+    Ok(match call.principal()?.who() {
         Who::Member { role, .. } => scopes_of(*role),
         Who::Key { scopes, .. } | Who::Anonymous { scopes } => *scopes,
         Who::Operator => Scopes::ALL,

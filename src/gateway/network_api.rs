@@ -84,22 +84,22 @@ pub(super) fn routes() -> Vec<Route> {
 async fn status(call: Call) -> Result<Reply, ApiError> {
     let face = &call.face;
     let seen = face.look().await;
-    let node = face.backend.node_id().to_string();
+    let node = face.cluster().node_id().to_string();
     let namespace = call.grant()?.namespace();
     let uptime = u64::try_from(face.started.elapsed().as_nanos()).unwrap_or(u64::MAX);
     Ok(reply::ok(&json!({
         "node_id": node,
         "peer_id": node,
         "connected": seen.leader_known,
-        "peer_count": face.backend.peers_connected(),
-        "database_size": face.backend.database_bytes(namespace),
+        "peer_count": face.cluster().peers_connected(),
+        "database_size": face.cluster().database_bytes(namespace),
         "uptime": uptime,
     })))
 }
 
 async fn peers(call: Call) -> Result<Reply, ApiError> {
     let now = jiff::Timestamp::now().to_string();
-    let peers = call.face.backend.peers();
+    let peers = call.face.cluster().peers();
     let addresses: Vec<String> = peers
         .iter()
         .flat_map(|peer| {
@@ -138,9 +138,9 @@ async fn connect(call: Call) -> Result<Reply, ApiError> {
     let Connect { multiaddr, peer_addr } = call.json()?;
     let address = multiaddr.or(peer_addr);
     let address = address.ok_or_else(|| ApiError::new(Code::InvalidBody, "invalid body: expected {multiaddr}"))?;
-    check_target(&address, &call.face.backend.peers())?;
+    check_target(&address, &call.face.cluster().peers())?;
     let wait = call.deadline.saturating_duration_since(Instant::now()).min(CONNECT_MAX);
-    let connected = call.face.backend.connect(&address, wait).await;
+    let connected = call.face.cluster().connect(&address, wait).await;
     match connected {
         Ok(_) => Ok(reply::ok(&json!({ "status": "ok" }))),
         Err(ConnectError::Address(text)) => Err(ApiError::new(Code::InvalidBody, text)),
@@ -161,7 +161,7 @@ async fn disconnect(call: Call) -> Result<Reply, ApiError> {
     let text = peer_id.or(peer_id_camel);
     let text = text.ok_or_else(|| ApiError::new(Code::InvalidBody, "invalid body: expected {peer_id}"))?;
     let node: NodeId = text.parse().map_err(|error| ApiError::new(Code::InvalidBody, format!("peer_id: {error}")))?;
-    call.face.backend.disconnect(node).await;
+    call.face.cluster().disconnect(node).await;
     Ok(reply::ok(&json!({ "status": "ok" })))
 }
 

@@ -29,6 +29,8 @@ pub(super) type Answer = BoxFuture<'static, Result<Reply, ApiError>>;
 pub(super) enum Policy {
     /// Everybody; credentials are not looked at.
     Public,
+    /// Everybody; a credential that is good is taken into account.
+    Optional,
     /// Whoever has any valid credential.
     Credential,
     /// Whoever may do this in the namespace that the request is for: the credential's, and no other.

@@ -17,14 +17,15 @@ use super::client_address::client_address;
 use super::compression;
 use super::cors::{self, Asked};
 use super::credential::Presented;
-use super::error::ApiError;
+use super::error::{ApiError, Code};
 use super::query::Query;
 use super::rate_limit::{Budget, Exceeded};
 use super::reply::{self, Reply};
 use super::request::{check_head, error_form, take_body};
 use super::request_id::{RequestId, X_REQUEST_ID};
 use super::route::{Class, Found, Policy, Route};
-use crate::auth::{Grant, Principal};
+use crate::accounts::Identified;
+use crate::auth::Grant;
 use crate::types::{Action, Namespace};
 
 /// Longest that a caller is kept waiting.
@@ -34,7 +35,7 @@ const REQUEST_MAX: Duration = Duration::from_secs(30);
 #[derive(Default)]
 struct Journey {
     route: Option<Arc<Route>>,
-    principal: Option<Principal>,
+    identified: Option<Identified>,
     grant: Option<Grant>,
     budget: Option<Budget>,
 }
@@ -43,7 +44,7 @@ impl Journey {
     /// Whose data it concerned.
     fn namespace(&self) -> Option<&Namespace> {
         let granted = self.grant.as_ref().map(Grant::namespace);
-        granted.or_else(|| self.principal.as_ref().and_then(Principal::namespace))
+        granted.or_else(|| self.identified.as_ref().and_then(|identified| identified.principal.namespace()))
     }
 }
 
@@ -86,7 +87,7 @@ pub(super) async fn answer(face: Arc<Face>, peer: SocketAddr, request: Request<I
         bytes: reply.body().size_hint().exact(),
         client,
         request_id: &request_id,
-        principal: journey.principal.as_ref(),
+        principal: journey.identified.as_ref().map(|identified| &identified.principal),
         namespace: journey.namespace(),
     }
     .write();
@@ -131,8 +132,15 @@ async fn dispatch(
     if route.class == Class::Login {
         spend(journey, face.limits.login(client))?;
     }
-    if route.policy != Policy::Public {
-        identify(face, &head.headers, journey).await?;
+    match route.policy {
+        Policy::Public => {}
+        Policy::Optional => match identify(face, &head.headers, journey, deadline).await {
+            Err(error) if error.code() != Code::Unauthenticated => return Err(error),
+            _ => {}
+        },
+        Policy::Credential | Policy::Namespace(_) | Policy::Operator => {
+            identify(face, &head.headers, journey, deadline).await?;
+        }
     }
     let query = Query::parse(head.uri.query().unwrap_or_default())?;
     permit(face, &route, &query, journey)?;
@@ -146,7 +154,8 @@ async fn dispatch(
         body: taken.bytes.clone(),
         client,
         request_id: request_id.clone(),
-        principal: journey.principal.clone(),
+        target: head.uri.to_string(),
+        identified: journey.identified.clone(),
         grant: journey.grant.clone(),
         deadline,
     };
@@ -154,22 +163,28 @@ async fn dispatch(
 }
 
 /// Finds out who asks.
-async fn identify(face: &Face, headers: &HeaderMap, journey: &mut Journey) -> Result<(), ApiError> {
+async fn identify(
+    face: &Face,
+    headers: &HeaderMap,
+    journey: &mut Journey,
+    deadline: Instant,
+) -> Result<(), ApiError> {
     let presented = Presented::read(headers)?;
-    let principal = face.authenticator.principal(&face.backend, &presented, headers, &face.origins).await?;
+    let identified =
+        face.authenticator.identify(face.accounts(), &presented, headers, &face.origins, deadline).await?;
     if let Some(credential) = presented.key.or(presented.token) {
         spend(journey, face.limits.credential(credential.as_bytes()))?;
     }
-    journey.principal = Some(principal);
+    journey.identified = Some(identified);
     Ok(())
 }
 
 /// Makes sure that whoever asks may.
 fn permit(face: &Face, route: &Route, query: &Query, journey: &mut Journey) -> Result<(), ApiError> {
-    let Some(principal) = &journey.principal else { return Ok(()) };
+    let Some(Identified { principal, .. }) = &journey.identified else { return Ok(()) };
     let own = principal.namespace().unwrap_or(face.authenticator.namespace());
     let (asked, action) = match route.policy {
-        Policy::Public | Policy::Credential => return Ok(()),
+        Policy::Public | Policy::Optional | Policy::Credential => return Ok(()),
         Policy::Operator => (own.clone(), Action::OperateNetwork),
         Policy::Namespace(action) => match query.one("namespace")? {
             None => (own.clone(), action),

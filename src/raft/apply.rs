@@ -12,7 +12,7 @@
 use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, RwLock};
 
 use openraft::EntryPayload;
@@ -82,6 +82,11 @@ impl StateView {
         self.system.read().expect("no writer panics").clone()
     }
 
+    /// Index of the last entry that changed the accounts.
+    pub fn accounts_index(&self) -> u64 {
+        self.accounts_index.load(Ordering::Acquire)
+    }
+
     /// How far this replica is, now.
     pub fn progress(&self) -> Progress {
         *self.progress.borrow()
@@ -146,6 +151,7 @@ impl ApplyThread {
             system: Arc::default(),
             progress: progress_receiver,
             checksums: Checksums::new(),
+            accounts_index: Arc::default(),
             kv_feeds: KvFeeds::default(),
         };
         let mut owner = Owner::open(directories, readers, progress, view.clone())?;
@@ -383,10 +389,6 @@ impl Owner {
                 return Ok(Outcome::Done);
             }
             Command::DropNamespace { namespace } => return self.drop_namespace(id, &namespace),
-            Command::CreateApiKey { key_hash, namespace, expires_unix_ms, label } => {
-                system.create_api_key(stamp, &key_hash, &namespace, expires_unix_ms, &label)
-            }
-            Command::RevokeApiKey { key_hash } => system.revoke_api_key(&key_hash),
             Command::CreateInvite { secret_hash, role, expires_unix_ms } => {
                 system.create_invite(stamp, &secret_hash, role, expires_unix_ms)
             }
@@ -568,6 +570,9 @@ impl Owner {
 
     fn publish(&self, unix_ms: i64) {
         *self.view.system.write().expect("no reader panics") = self.system.view();
+        if let Some(touched) = self.system.namespaces().get(&Namespace::accounts()) {
+            self.view.accounts_index.store(touched.last_index, Ordering::Release);
+        }
         let index = self.resume_from.map_or(0, |id| id.index);
         self.progress.send_modify(|progress| {
             progress.index = index;

@@ -36,7 +36,7 @@ pub(crate) use frames::{FrameReader, put_frame, send_frame};
 pub use kv_feeds::KvFeeds;
 pub use handle::{Follower, ProposeError, Raft, RaftOptions, RaftOwner, RaftStartError, RaftState, Status};
 pub use log_file::LogFileError;
-pub use system::{ApiKey, SystemError, SystemView};
+pub use system::{SystemError, SystemView};
 pub use type_config::{Peer, TypeConfig};
 
 #[cfg(test)]
