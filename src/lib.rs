@@ -36,6 +36,7 @@
 //! | [`mesh`] | streams between nodes over one TCP port. The only place that names libp2p |
 //! | [`raft`] | log, state machine, snapshots, traffic between members. The only place that names openraft |
 //! | [`cluster`] | submit, read, join: here if possible, else one hop. The face that everything above uses |
+//! | [`kv`] | keys and values of a namespace: put, get, list, watch, over [`cluster`] |
 //! | [`http`] | the serving loop that listeners share: bounds, timeouts, draining |
 //! | [`rqlite_api`] | rqlite's HTTP contract over [`cluster`] |
 //! | [`gateway`] | the gateway's HTTP contract; so far health and version |
@@ -102,6 +103,7 @@ pub mod sql;
 pub mod mesh;
 pub mod raft;
 pub mod cluster;
+pub mod kv;
 pub mod http;
 pub mod gateway;
 pub mod rqlite_api;

@@ -21,6 +21,9 @@ mod serve;
 mod submit;
 mod view;
 
+#[cfg(test)]
+mod tests;
+
 pub use backup::{BackupFile, BackupFormat};
 pub use error::{ClusterError, WriteOutcome};
 pub use join::{Admission, InvalidToken, JoinError, JoinToken, join};
