@@ -37,6 +37,8 @@
 //! | [`mesh`] | streams between nodes over one TCP port. The only place that names libp2p |
 //! | [`raft`] | log, state machine, snapshots, traffic between members. The only place that names openraft |
 //! | [`cluster`] | submit, read, join: here if possible, else one hop. The face that everything above uses |
+//! | [`accounts`] | who may do what: namespaces, members, logins, API keys, over [`cluster`] |
+//! | [`kv`] | keys and values of a namespace: put, get, list, watch, over [`cluster`] |
 //! | [`http`] | the serving loop that listeners share: bounds, timeouts, draining |
 //! | [`rqlite_api`] | rqlite's HTTP contract over [`cluster`] |
 //! | [`gateway`] | the gateway's HTTP contract: one table of routes, who may come, what every answer carries |
@@ -113,6 +115,7 @@ pub mod auth;
 pub mod mesh;
 pub mod raft;
 pub mod cluster;
+pub mod kv;
 pub mod accounts;
 pub mod http;
 pub mod gateway;

@@ -74,8 +74,7 @@ impl Cluster {
         deadline: Instant,
     ) -> Result<u64, ClusterError> {
         let query = KvQuery::Changes { prefix: String::new(), after, changes_max: 0 };
-        let read =
-            KvRead { namespace: namespace.clone(), query, level: Level::None, freshness: None, min_index: None };
+        let read = KvRead { namespace: namespace.clone(), query, level: Level::None, freshness: None, min_index: None };
         loop {
             // Before the look, so that no change falls between the two.
             let mut newest = self.raft().state().kv_feeds().subscribe(namespace);

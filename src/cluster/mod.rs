@@ -27,6 +27,9 @@ mod serve;
 mod submit;
 mod view;
 
+#[cfg(test)]
+mod tests;
+
 pub use crate::sql::script;
 pub use any::AnyCluster;
 pub use backup::{BackupFile, BackupFormat};

@@ -194,20 +194,30 @@ impl Cluster {
         }
     }
 
-    async fn answer_here<Q: Question>(&self, question: &Q, deadline: Instant) -> Result<Answer<Q::Found>, ClusterError> {
+    async fn answer_here<Q: Question>(
+        &self,
+        question: &Q,
+        deadline: Instant,
+    ) -> Result<Answer<Q::Found>, ClusterError> {
         let found = self.find_here(question, deadline).await?;
         Ok(Answer { found, index: None, served_by: ServedBy::Here })
     }
 
     /// Asks this node's replica.
-    pub(super) async fn find_here<Q: Question>(&self, question: &Q, deadline: Instant) -> Result<Q::Found, ClusterError> {
+    pub(super) async fn find_here<Q: Question>(
+        &self,
+        question: &Q,
+        deadline: Instant,
+    ) -> Result<Q::Found, ClusterError> {
         let Terms { namespace, min_index, .. } = question.terms();
         if let Some(index) = min_index {
             self.wait_applied(index, deadline).await?;
         }
         let readers = self.readers_of(namespace)?;
         match question.ask(&readers, &self.allowed(deadline, Work::StepsMax(QUICK_STEPS_MAX))) {
-            Err(ReadError::StepsExhausted | ReadError::Busy { .. }) => self.find_slowly(readers, question, deadline).await,
+            Err(ReadError::StepsExhausted | ReadError::Busy { .. }) => {
+                self.find_slowly(readers, question, deadline).await
+            }
             found => found.map_err(read_error),
         }
     }

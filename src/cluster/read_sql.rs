@@ -70,7 +70,11 @@ impl Cluster {
     }
 
     /// Statements that write are answered here and kept out of the log.
-    async fn read_through_log(&self, read: Read, deadline: Instant) -> Result<Answer<Vec<StatementResult>>, ClusterError> {
+    async fn read_through_log(
+        &self,
+        read: Read,
+        deadline: Instant,
+    ) -> Result<Answer<Vec<StatementResult>>, ClusterError> {
         let readers = self.readers_of(&read.namespace)?;
         let mut admitted = Vec::with_capacity(read.statements.len());
         let mut refused = Vec::new();

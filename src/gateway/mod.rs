@@ -40,6 +40,7 @@ mod schema;
 mod select;
 mod server;
 mod sql_api;
+mod sql_schema;
 mod sql_value;
 
 use std::path::PathBuf;

@@ -216,6 +216,8 @@ struct Owner {
     fence: Option<Arc<AtomicBool>>,
     progress: watch::Sender<Progress>,
     view: StateView,
+    /// Namespaces that the batch being applied has dropped.
+    dropped: Vec<Namespace>,
 }
 
 impl Owner {
@@ -230,7 +232,16 @@ impl Owner {
         let databases = Databases::new(&directories.databases, readers);
         databases.finish_replacements()?;
         databases.remove_strangers(|name| system.namespaces().keys().any(|known| known.as_str() == name))?;
-        Ok(Owner { directories, system, databases, resume_from: None, fence: None, progress, view })
+        Ok(Owner {
+            directories,
+            system,
+            databases,
+            resume_from: None,
+            fence: None,
+            progress,
+            view,
+            dropped: Vec::new(),
+        })
     }
 
     /// Replay starts after the least index that some file has lost; normally that is what `_system` says.
@@ -330,6 +341,10 @@ impl Owner {
         self.resume_from = Some(last);
         self.break_fence_if_too_large();
         self.publish(unix_ms);
+        // Watchers look again, and must see by then that the namespace is gone.
+        for namespace in self.dropped.drain(..) {
+            self.view.kv_feeds.end(&namespace);
+        }
         Ok(outcomes)
     }
 
@@ -417,7 +432,7 @@ impl Owner {
         self.system.commit(id).map_err(fatal)?;
         self.system.make_durable().map_err(fatal)?;
         self.databases.remove(namespace).map_err(fatal)?;
-        self.view.kv_feeds.end(namespace);
+        self.dropped.push(namespace.clone());
         Ok(Outcome::Done)
     }
 
@@ -539,7 +554,6 @@ impl Owner {
     /// Takes a received and checked directory in the place of the databases.
     fn install(&mut self, received: &Path) -> io::Result<()> {
         self.databases.close_all().map_err(fatal)?;
-        self.view.kv_feeds.end_all();
         // `_system` is reopened below; until then an empty one stands in, so that the file is closed.
         self.system = System::open(Path::new(":memory:")).map_err(fatal)?;
         super::snapshot::swap_in(&self.directories, received)?;
@@ -551,6 +565,7 @@ impl Owner {
         self.system.make_durable().map_err(fatal)?;
         self.resume_from = self.system.applied();
         self.publish(0);
+        self.view.kv_feeds.end_all();
         Ok(())
     }
 

@@ -11,11 +11,11 @@ use std::path::Path;
 use rusqlite::Connection;
 use rusqlite::config::DbConfig;
 
+use super::admission::trusted;
+use super::database::Database;
 use super::error::{AdoptError, SqlError, is_fatal, message, primary_code};
 use super::internal::{self, Applied, Sticky};
-use super::admission::trusted;
 use super::kv::{self, Totals};
-use super::database::Database;
 use super::tables::{quoted, stored_tables};
 use super::{connection, effects};
 
@@ -85,7 +85,10 @@ fn prepare(connection: &Connection, applied_index: u64) -> rusqlite::Result<Resu
     connection.execute_batch("DROP TABLE IF EXISTS sqlite_stat1; DROP TABLE IF EXISTS sqlite_stat4")?;
     internal::remove(connection)?;
     internal::create(connection)?;
-    internal::write(connection, Applied { index: applied_index, sticky: Sticky::default(), kv: Totals::beginning_at(applied_index) })?;
+    internal::write(
+        connection,
+        Applied { index: applied_index, sticky: Sticky::default(), kv: Totals::beginning_at(applied_index) },
+    )?;
     Ok(Ok(()))
 }
 
@@ -161,7 +164,8 @@ mod tests {
         let mut database = Database::open(&path).expect("opens");
         assert_eq!(database.applied_index(), 41);
         let insert = execute(&["INSERT INTO t VALUES(2)"]);
-        let entry = super::super::BatchEntry { index: 42, stamp: stamp(42), change: super::super::Change::Execute(&insert) };
+        let entry =
+            super::super::BatchEntry { index: 42, stamp: stamp(42), change: super::super::Change::Execute(&insert) };
         assert_eq!(results(&database.apply(&[entry]).expect("applies")[0]), [written(2, 1)]);
     }
 

@@ -111,13 +111,7 @@ impl Asked<'_> {
         })
     }
 
-    fn list(
-        &self,
-        prefix: &[u8],
-        after: Option<&Key>,
-        keys_max: u32,
-        values: KvValues,
-    ) -> rusqlite::Result<KvFound> {
+    fn list(&self, prefix: &[u8], after: Option<&Key>, keys_max: u32, values: KvValues) -> rusqlite::Result<KvFound> {
         let sql = concat!(
             "/*debros*/ SELECT ",
             entry_columns!(),

@@ -57,7 +57,13 @@ pub mod snapshot;
 #[cfg(test)]
 mod database_tests;
 #[cfg(test)]
+mod expect_tests;
+#[cfg(test)]
 mod fence_tests;
+#[cfg(test)]
+mod kv_tests;
+#[cfg(test)]
+mod page_limit_tests;
 #[cfg(test)]
 mod replay_tests;
 #[cfg(test)]

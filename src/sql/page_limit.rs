@@ -70,5 +70,7 @@ pub(super) fn explains(error: &rusqlite::Error) -> Option<StatementError> {
 }
 
 fn message(bytes_max: u64) -> String {
-    format!("the namespace's database may have {bytes_max} bytes and would become larger: delete something, or raise the quota")
+    format!(
+        "the namespace's database may have {bytes_max} bytes and would become larger: delete something, or raise the quota"
+    )
 }
