@@ -127,13 +127,9 @@ impl Cluster {
         self.raft().is_leader()
     }
 
-    /// The namespace that an API key opens, from this node's replica; `None` when unknown or expired.
-    pub fn namespace_of_key(&self, key: &str) -> Option<Namespace> {
-        let system = self.raft().state().system();
-        let key = system.api_keys.get(blake3::hash(key.as_bytes()).as_bytes())?;
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as i64);
-        let valid = key.expires_unix_ms.is_none_or(|expires| now < expires);
-        (valid && !key.namespace.is_reserved()).then(|| key.namespace.clone())
+    /// A number that changes whenever the accounts change on this replica.
+    pub fn accounts_generation(&self) -> u64 {
+        self.raft().state().accounts_index()
     }
 
     /// Every namespace but those that belong to debros itself.

@@ -87,23 +87,18 @@ impl Cluster {
 }
 
 impl RemoteCluster {
-    /// This process' id.
-    pub fn node_id(&self) -> NodeId {
-        self.mesh.node_id()
-    }
-
     /// Connected peers, this process first.
     pub fn peers(&self) -> Vec<PeerView> {
         let own = self.node_id();
-        let mut peers = connected(&self.mesh);
-        let addresses = self.mesh.advertised_addresses();
+        let mut peers = connected(&self.inner.mesh);
+        let addresses = self.inner.mesh.advertised_addresses();
         peers.insert(own, PeerView { node: own, addresses, connected: true, member: true });
         own_first(peers, own)
     }
 
     /// How many peers are connected.
     pub fn peers_connected(&self) -> usize {
-        self.mesh.connected().len()
+        self.inner.mesh.connected().len()
     }
 
     /// As [`Cluster::connect`].
@@ -111,12 +106,12 @@ impl RemoteCluster {
     /// # Errors
     /// [`ConnectError`].
     pub async fn connect(&self, address: &str, timeout: Duration) -> Result<NodeId, ConnectError> {
-        dial(&self.mesh, address, timeout).await
+        dial(&self.inner.mesh, address, timeout).await
     }
 
     /// As [`Cluster::disconnect`].
     pub async fn disconnect(&self, peer: NodeId) {
-        self.mesh.disconnect(peer).await;
+        self.inner.mesh.disconnect(peer).await;
     }
 }
 

@@ -37,7 +37,7 @@ pub(super) fn routes() -> Vec<Route> {
         Route::new(method, path, operation, handler)
             .about(Tag::Apps, summary)
             .policy(Policy::Namespace(action))
-            .body_bytes_max(BODY_BYTES_MAX)
+            .body_max(BODY_BYTES_MAX)
             .fails(&[Code::NotReady, Code::NoLeader, Code::DeadlineExceeded])
     };
     vec![

@@ -49,7 +49,7 @@ pub(super) fn routes() -> Vec<Route> {
             .about(Tag::Auth, summary)
             .policy(Policy::Public)
             .class(Class::Login)
-            .body_bytes_max(BODY_BYTES_MAX)
+            .body_max(BODY_BYTES_MAX)
             .fails(ACCOUNT_ERRORS)
     };
     let get = |path, operation, summary, handler: fn(Call) -> super::route::Answer| {

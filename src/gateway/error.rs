@@ -112,9 +112,11 @@ codes! {
     Unauthenticated "UNAUTHENTICATED" UNAUTHORIZED Useless "a valid credential is required" "send `Authorization: Bearer TOKEN` or `X-API-Key: KEY`";
     Forbidden "FORBIDDEN" FORBIDDEN Useless "the credential does not allow this" "";
     NamespaceMismatch "NAMESPACE_MISMATCH" FORBIDDEN Useless "the credential is for another namespace" "";
+    NotMember "NOT_MEMBER" FORBIDDEN Useless "the wallet is not a member of the namespace" "choose a free name, or ask its owner to invite the wallet";
     NotFound "NOT_FOUND" NOT_FOUND Useless "there is no such endpoint" "GET /openapi.json lists what there is";
     NoSuchNamespace "NO_SUCH_NAMESPACE" NOT_FOUND Useless "there is no such namespace" "";
     NoSuchKey "NO_SUCH_KEY" NOT_FOUND Useless "key not found" "";
+    NoSuchApiKey "NO_SUCH_API_KEY" NOT_FOUND Useless "there is no such API key" "";
     NoSuchApp "NO_SUCH_APP" NOT_FOUND Useless "app not found" "";
     NoSuchRow "NO_SUCH_ROW" NOT_FOUND Useless "no row matches" "";
     NoSuchTable "NO_SUCH_TABLE" NOT_FOUND Useless "there is no such table" "";
@@ -134,6 +136,8 @@ codes! {
     StatementLimit "STATEMENT_LIMIT" UNPROCESSABLE_ENTITY Useless "the statement took more work than it may" "";
     IdempotencyMismatch "IDEMPOTENCY_MISMATCH" UNPROCESSABLE_ENTITY Useless "the idempotency key was used for another request" "take a new key for a new request";
     RateLimited "RATE_LIMITED" TOO_MANY_REQUESTS Later "too many requests" "wait as long as Retry-After says";
+    TooMany "TOO_MANY" CONFLICT Useless "there are as many as there may be" "remove one first";
+    CursorTooOld "CURSOR_TOO_OLD" GONE Useless "what was asked for is no longer kept" "list again, and go on from there";
     QuotaExceeded "QUOTA_EXCEEDED" FORBIDDEN Useless "the namespace's quota is used up" "delete something, or ask the operator for more";
     StaleRead "STALE_READ" SERVICE_UNAVAILABLE Later "the data here is older than the request allows" "";
     NoLeader "NO_LEADER" SERVICE_UNAVAILABLE Later "no leader or no quorum" "";
@@ -230,14 +234,13 @@ impl ApiError {
             ClusterError::LeadershipLost if effect == Effect::Writes => {
                 ApiError::new(Code::DeadlineExceeded, "leadership was lost before the outcome was known")
             }
-            ClusterError::LeadershipLost => Code::NoLeader.into(),
+            ClusterError::LeadershipLost | ClusterError::NoNode => Code::NoLeader.into(),
             ClusterError::Timeout | ClusterError::ReadTimeout { .. } => Code::DeadlineExceeded.into(),
             ClusterError::StaleRead => Code::StaleRead.into(),
             ClusterError::NoSuchNamespace(_) | ClusterError::Refused(Refusal::NoSuchNamespace(_)) => {
                 with(Code::NoSuchNamespace)
             }
             ClusterError::Refused(Refusal::IdempotencyMismatch(_)) => with(Code::IdempotencyMismatch),
-            ClusterError::Refused(Refusal::NoSuchApiKey) => with(Code::NoSuchKey),
             ClusterError::Refused(_) => with(Code::Conflict),
             ClusterError::TooLarge { bytes_max, .. } => {
                 ApiError::from(Code::BodyTooLarge).details(json!({ "bytes_max": bytes_max }))

@@ -51,7 +51,7 @@ pub(super) fn routes() -> Vec<Route> {
         let route = Route::new(method, path, operation, handler)
             .about(Tag::Storage, summary)
             .policy(Policy::Namespace(Action::WriteKv))
-            .body_bytes_max(JSON_BODY_BYTES_MAX)
+            .body_max(JSON_BODY_BYTES_MAX)
             .fails(WRITE_ERRORS);
         consistency::documented_write(route)
             .header("If-Match", string(), "Only if the key has this ETag; `*`: only if it is there.")

@@ -46,7 +46,7 @@ pub(super) fn routes() -> Vec<Route> {
         Route::new(method, path, operation, handler)
             .about(Tag::Namespaces, summary)
             .policy(Policy::Credential)
-            .body_bytes_max(BODY_BYTES_MAX)
+            .body_max(BODY_BYTES_MAX)
             .fails(&[Code::Forbidden, Code::NamespaceMismatch, Code::NotReady, Code::NoLeader, Code::DeadlineExceeded])
     };
     vec![

@@ -3,7 +3,7 @@
 use serde_json::{Map, Value, json};
 
 use super::error::Code;
-use super::route::{Class, Content, Policy, Route, Routes, Tag};
+use super::route::{Class, Content, Policy, Route, Routes, Tag, Place};
 use super::schema::{boolean, named, object, one_of, string};
 
 /// The document.
@@ -48,7 +48,7 @@ fn operation(route: &Route, position: usize) -> Value {
         .collect();
     for parameter in &route.parameters {
         parameters.push(json!({
-            "name": parameter.name, "in": "query", "required": parameter.required,
+            "name": parameter.name, "in": if parameter.place == Place::Header { "header" } else { "query" }, "required": parameter.required,
             "description": parameter.about, "schema": parameter.schema,
         }));
     }

@@ -8,6 +8,9 @@ use serde::Serialize;
 
 use crate::http::ReplyBody;
 
+/// The type of values that nobody is to interpret.
+pub(super) const BYTES: HeaderValue = HeaderValue::from_static("application/octet-stream");
+
 /// An answer on its way out.
 pub(super) type Reply = Response<ReplyBody>;
 

@@ -54,14 +54,24 @@ pub(super) enum Class {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Tag {
     Health,
+    Auth,
+    Namespaces,
+    Apps,
+    Sql,
+    Storage,
     Network,
     Documentation,
 }
 
 impl Tag {
     /// Every chapter with what it is about.
-    pub(super) const ALL: [(Tag, &'static str, &'static str); 3] = [
+    pub(super) const ALL: [(Tag, &'static str, &'static str); 8] = [
         (Tag::Health, "health", "Whether this process lives and can serve, and what it is."),
+        (Tag::Auth, "auth", "Logging in with a wallet, and what stands for it afterwards."),
+        (Tag::Namespaces, "namespaces", "Namespaces, who belongs to them, and the keys that open them."),
+        (Tag::Apps, "apps", "Registered applications."),
+        (Tag::Sql, "sql", "The namespace's database."),
+        (Tag::Storage, "storage", "Keys and values."),
         (Tag::Network, "network", "The nodes of the cluster, as this process sees them."),
         (Tag::Documentation, "documentation", "This contract."),
     ];
@@ -82,6 +92,11 @@ pub(super) struct Content {
 }
 
 impl Content {
+    /// No body at all.
+    pub(super) const fn none() -> Content {
+        Content { media_type: "", schema: None }
+    }
+
     /// A JSON body.
     pub(super) fn json(schema: Value) -> Content {
         Content { media_type: "application/json", schema: Some(schema) }
@@ -93,9 +108,19 @@ impl Content {
     }
 }
 
-/// A query parameter.
+/// Where a parameter stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Place {
+    /// In the query.
+    Query,
+    /// In a header.
+    Header,
+}
+
+/// A parameter beside the path.
 #[derive(Clone, Debug)]
 pub(super) struct Parameter {
+    pub(super) place: Place,
     pub(super) name: &'static str,
     pub(super) about: &'static str,
     pub(super) required: bool,
@@ -177,7 +202,13 @@ impl Route {
 
     /// A query parameter that may be left out.
     pub(super) fn optional(mut self, name: &'static str, schema: Value, about: &'static str) -> Route {
-        self.parameters.push(Parameter { name, about, required: false, schema });
+        self.parameters.push(Parameter { place: Place::Query, name, about, required: false, schema });
+        self
+    }
+
+    /// A header that may be left out.
+    pub(super) fn header(mut self, name: &'static str, schema: Value, about: &'static str) -> Route {
+        self.parameters.push(Parameter { place: Place::Header, name, about, required: false, schema });
         self
     }
 
@@ -192,7 +223,8 @@ impl Route {
     }
 
     pub(super) fn answers(mut self, status: u16, about: &'static str, content: Content) -> Route {
-        self.answers.push(Answered { status, about, content: Some(content) });
+        let content = Some(content).filter(|content| !content.media_type.is_empty());
+        self.answers.push(Answered { status, about, content });
         self
     }
 

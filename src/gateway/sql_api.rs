@@ -107,7 +107,7 @@ where
         .alias(alias)
         .about(Tag::Sql, summary)
         .policy(Policy::Namespace(action))
-        .body_bytes_max(BODY_BYTES_MAX)
+        .body_max(BODY_BYTES_MAX)
         .fails(STATEMENT_ERRORS);
     if action == Action::ReadSql { consistency::documented(route) } else { consistency::documented_write(route) }
 }

@@ -74,6 +74,8 @@ pub struct StateView {
     pub(super) progress: watch::Receiver<Progress>,
     pub(super) checksums: Checksums,
     pub(super) kv_feeds: KvFeeds,
+    /// Index of the last entry that changed the accounts.
+    pub(super) accounts_index: Arc<AtomicU64>,
 }
 
 impl StateView {

@@ -4,7 +4,7 @@
 //! namespaces' files: whatever it says was applied is at least as new in those. The other way round, `touched` says
 //! which index a namespace's file must have reached; a file that is behind lost its tail in a power cut and is replayed.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, HashSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 

@@ -10,16 +10,20 @@ use hyper::body::Incoming;
 use hyper::header::CONTENT_ENCODING;
 use hyper::{Method, Request, StatusCode};
 
-use super::access::{AnonymousAccess, Caller, Denied, identify};
+use super::access::{AnonymousAccess, Caller, Denied, identify, key_of};
 use super::call::Call;
 use super::counters::Counter;
 use super::failure::{BodyType, Failure};
 use super::parameters::Parameters;
 use super::reply::{self, Credentials, Reply};
 use super::{Face, analyze, backup, execute, leader, load, maintenance, nodes, query, readyz, request, status, vars};
+use crate::auth::Principal;
+use crate::auth::grant::Who;
+use crate::cluster::ClusterError;
 use crate::http::head::check_repeated;
 use crate::http::read_body;
 use crate::types::limits::{BODY_BYTES_MAX, LOAD_BYTES_MAX};
+use crate::types::{Namespace, Scope, Scopes};
 
 /// A path that is served.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
