@@ -127,6 +127,7 @@ codes! {
     PreconditionFailed "PRECONDITION_FAILED" PRECONDITION_FAILED Useless "the condition does not hold" "read it again, and send its new ETag";
     BodyTooLarge "BODY_TOO_LARGE" PAYLOAD_TOO_LARGE Useless "the request body is too large" "";
     ResultTooLarge "RESULT_TOO_LARGE" UNPROCESSABLE_ENTITY Useless "the result is too large" "ask for fewer rows, with LIMIT for example";
+    HeadersTooLarge "HEADERS_TOO_LARGE" REQUEST_HEADER_FIELDS_TOO_LARGE Useless "the headers are too large" "";
     UriTooLong "URI_TOO_LONG" URI_TOO_LONG Useless "the URI is too long" "send the data in the body";
     UnsupportedMediaType "UNSUPPORTED_MEDIA_TYPE" UNSUPPORTED_MEDIA_TYPE Useless "the body has a type or encoding that is not taken" "";
     StatementFailed "STATEMENT_FAILED" BAD_REQUEST Useless "the statement failed" "";

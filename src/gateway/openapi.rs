@@ -101,7 +101,7 @@ fn responses(route: &Route) -> Value {
 
 /// Every code that a route may answer, by status.
 fn errors(route: &Route) -> std::collections::BTreeMap<u16, Vec<Code>> {
-    let mut codes = vec![Code::InvalidRequest, Code::UriTooLong, Code::Internal];
+    let mut codes = vec![Code::InvalidRequest, Code::UriTooLong, Code::HeadersTooLarge, Code::Internal];
     if route.class != Class::Probe {
         codes.push(Code::RateLimited);
     }
