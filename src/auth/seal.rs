@@ -52,7 +52,7 @@ impl ClusterSecret {
             return Err(too_large);
         }
         let payload = Payload { msg: secret, aad: purpose };
-        let ciphertext = self.cipher().encrypt(XNonce::from_slice(&nonce), payload).map_err(|_| too_large)?;
+        let ciphertext = self.cipher().encrypt(&XNonce::from(nonce), payload).map_err(|_| too_large)?;
         Ok([&[VERSION], &nonce[..], &ciphertext].concat())
     }
 
@@ -64,12 +64,12 @@ impl ClusterSecret {
     pub fn open(&self, purpose: &[u8], sealed: &[u8]) -> Result<Vec<u8>, SealError> {
         let (nonce, ciphertext) = match sealed {
             [VERSION, rest @ ..] if rest.len() <= NONCE_BYTES + SEALED_SECRET_BYTES_MAX + TAG_BYTES => {
-                rest.split_at_checked(NONCE_BYTES).ok_or(SealError::Malformed)?
+                rest.split_first_chunk::<NONCE_BYTES>().ok_or(SealError::Malformed)?
             }
             _ => return Err(SealError::Malformed),
         };
         let payload = Payload { msg: ciphertext, aad: purpose };
-        self.cipher().decrypt(XNonce::from_slice(nonce), payload).map_err(|_| SealError::DoesNotOpen)
+        self.cipher().decrypt(&XNonce::from(*nonce), payload).map_err(|_| SealError::DoesNotOpen)
     }
 
     fn cipher(&self) -> XChaCha20Poly1305 {
