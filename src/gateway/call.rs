@@ -19,6 +19,7 @@ use super::route::PathParameters;
 use crate::auth::{Grant, Principal};
 
 /// A request whose path, caller and body are known and allowed.
+#[allow(dead_code, reason = "the data endpoints use it")]
 pub(super) struct Call {
     pub(super) face: Arc<Face>,
     pub(super) method: Method,
@@ -42,6 +43,7 @@ impl Call {
     ///
     /// # Errors
     /// [`Code::Unauthenticated`] on a public route, where nobody was asked for a credential.
+    #[allow(dead_code, reason = "the data endpoints use it")]
     pub(super) fn principal(&self) -> Result<&Principal, ApiError> {
         self.principal.as_ref().ok_or_else(|| Code::Unauthenticated.into())
     }

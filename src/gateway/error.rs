@@ -18,6 +18,7 @@ use crate::types::statement::{StatementError, StatementErrorKind};
 
 /// What became of a write.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[allow(dead_code, reason = "the data endpoints use it")]
 pub(super) enum Outcome {
     /// It took effect.
     Executed,
@@ -48,6 +49,7 @@ impl From<WriteOutcome> for Outcome {
 
 /// Whether the request could have changed something.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[allow(dead_code, reason = "the data endpoints use it")]
 pub(super) enum Effect {
     /// It only looks.
     Reads,
@@ -157,8 +159,15 @@ const RETRY_DEFAULT: Duration = Duration::from_secs(1);
 pub(super) struct ApiError {
     code: Code,
     message: Cow<'static, str>,
-    details: Option<Value>,
     outcome: Option<Outcome>,
+    /// In a box, so that results stay small.
+    more: Box<More>,
+}
+
+/// What few errors have.
+#[derive(Clone, Debug, Default)]
+struct More {
+    details: Option<Value>,
     retry_after: Option<Duration>,
     allow: Option<String>,
     /// What only the log may say.
@@ -177,7 +186,7 @@ pub(super) enum Form {
 impl From<Code> for ApiError {
     fn from(code: Code) -> ApiError {
         let message = Cow::Borrowed(code.message());
-        ApiError { code, message, details: None, outcome: None, retry_after: None, allow: None, private: None }
+        ApiError { code, message, outcome: None, more: Box::default() }
     }
 }
 
@@ -194,30 +203,41 @@ impl ApiError {
 
     /// A method that the path does not have.
     pub(super) fn method(allowed: String) -> ApiError {
-        ApiError { allow: Some(allowed), ..Code::MethodNotAllowed.into() }
+        ApiError::with(Code::MethodNotAllowed, More { allow: Some(allowed), ..More::default() })
     }
 
     /// Something that must not happen; the log gets the reason, the client only its request id.
     pub(super) fn internal(reason: impl ToString) -> ApiError {
-        ApiError { private: Some(reason.to_string()), ..Code::Internal.into() }
+        ApiError::private(Code::Internal, reason.to_string())
     }
 
     /// Too much at once; good again after `wait`.
     pub(super) fn rate_limited(wait: Duration) -> ApiError {
-        ApiError { retry_after: Some(wait), ..Code::RateLimited.into() }
+        ApiError::with(Code::RateLimited, More { retry_after: Some(wait), ..More::default() })
     }
 
     /// The same with further members for programs.
-    pub(super) fn details(self, details: Value) -> ApiError {
-        ApiError { details: Some(details), ..self }
+    pub(super) fn details(mut self, details: Value) -> ApiError {
+        self.more.details = Some(details);
+        self
+    }
+
+    fn with(code: Code, more: More) -> ApiError {
+        ApiError { more: Box::new(more), ..code.into() }
+    }
+
+    fn private(code: Code, reason: String) -> ApiError {
+        ApiError::with(code, More { private: Some(reason), ..More::default() })
     }
 
     /// The same for a request that writes.
+    #[allow(dead_code, reason = "the data endpoints use it")]
     pub(super) fn outcome(self, outcome: Outcome) -> ApiError {
         ApiError { outcome: Some(outcome), ..self }
     }
 
     /// What the cluster said to a request of this effect.
+    #[allow(dead_code, reason = "the data endpoints use it")]
     pub(super) fn cluster(error: ClusterError, effect: Effect) -> ApiError {
         let outcome = error.outcome();
         let text = error.to_string();
@@ -225,9 +245,7 @@ impl ApiError {
         let told = match error {
             ClusterError::NoLeader => Code::NoLeader.into(),
             // Which node leads, and why it cannot be reached, is the operator's business.
-            ClusterError::LeaderUnreachable { .. } => {
-                ApiError { private: Some(text), ..ApiError::from(Code::NoLeader) }
-            }
+            ClusterError::LeaderUnreachable { .. } => ApiError::private(Code::NoLeader, text),
             ClusterError::LeadershipLost if effect == Effect::Writes => {
                 ApiError::new(Code::DeadlineExceeded, "leadership was lost before the outcome was known")
             }
@@ -256,6 +274,7 @@ impl ApiError {
     }
 
     /// What SQLite, or what guards it, said to a statement. A failed statement has changed nothing.
+    #[allow(dead_code, reason = "the data endpoints use it")]
     pub(super) fn statement(error: &StatementError) -> ApiError {
         let constraint = error.message.contains("constraint failed");
         let code = match error.kind {
@@ -276,7 +295,7 @@ impl ApiError {
 
     /// The answer. What an operator has to know is logged here, once.
     pub(super) fn into_reply(self, request_id: &str, form: Form) -> Reply {
-        if let Some(private) = &self.private {
+        if let Some(private) = &self.more.private {
             tracing::error!(request_id, code = self.code.name(), error = %private, "request failed");
         }
         let status = self.code.status();
@@ -289,12 +308,12 @@ impl ApiError {
             headers.insert(WWW_AUTHENTICATE, CHALLENGE);
         }
         if self.code.retry() == Retry::Later {
-            let wait = self.retry_after.unwrap_or(RETRY_DEFAULT);
+            let wait = self.more.retry_after.unwrap_or(RETRY_DEFAULT);
             // Whole seconds, rounded up: a client that comes back a moment too early waits twice.
             let seconds = wait.as_secs() + u64::from(wait.subsec_nanos() > 0);
             headers.insert(RETRY_AFTER, HeaderValue::from(seconds.max(1)));
         }
-        if let Some(allow) = self.allow.as_deref().and_then(|allow| HeaderValue::from_str(allow).ok()) {
+        if let Some(allow) = self.more.allow.as_deref().and_then(|allow| HeaderValue::from_str(allow).ok()) {
             headers.insert(ALLOW, allow);
         }
         if matches!(self.code, Code::BodyTooLarge | Code::RequestTimeout | Code::InvalidRequest) {
@@ -314,7 +333,7 @@ impl ApiError {
         if let Some(outcome) = self.outcome {
             body["outcome"] = outcome.as_str().into();
         }
-        if let Some(details) = &self.details {
+        if let Some(details) = &self.more.details {
             body["details"] = details.clone();
         }
         if !self.code.hint().is_empty() {
