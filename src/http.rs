@@ -130,7 +130,7 @@ async fn connection<H, F>(
     if let Err(error) = stream.set_nodelay(true) {
         tracing::debug!(%peer, %error, "TCP_NODELAY not set");
     }
-    let phase = Phase::default();
+    let phase = Phase::new();
     let HttpLimits { header_timeout, idle_timeout, stall_timeout, .. } = *limits;
     let patience = Patience { idle: idle_timeout, head: header_timeout, stall: stall_timeout };
     let guarded = Guard::new(stream, patience, phase.clone());

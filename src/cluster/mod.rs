@@ -44,7 +44,7 @@ pub use view::{Member, MemberStatus, RaftState, RaftStatus, Suffrage};
 use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use tokio::sync::Semaphore;
 

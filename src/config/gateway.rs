@@ -34,7 +34,7 @@ pub struct GatewayConfig {
     pub allowed_origins: Vec<String>,
     /// Addresses of proxies whose `X-Forwarded-For` is believed. Rate limits and the access log see through them.
     pub trusted_proxies: Vec<IpRange>,
-    /// Connections held at once: 10 000 idle ones and room for busy ones. An idle one costs about 25 KB.
+    /// Connections held at once: 10 000 idle ones and room for busy ones. An idle one costs about 12 KB.
     pub connections_max: usize,
     /// Connections held at once for one client address; this machine and trusted proxies are exempt.
     pub connections_per_address_max: usize,

@@ -25,6 +25,7 @@ use crate::types::{Action, Namespace};
 const RECHECK_MAX: Duration = Duration::from_secs(5);
 
 /// A request whose path, caller and body are known and allowed.
+#[allow(dead_code, reason = "the data endpoints use it")]
 pub(super) struct Call {
     pub(super) face: Arc<Face>,
     pub(super) method: Method,

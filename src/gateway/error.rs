@@ -18,6 +18,7 @@ use crate::types::statement::{StatementError, StatementErrorKind};
 
 /// What became of a write.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[allow(dead_code, reason = "the data endpoints use it")]
 pub(super) enum Outcome {
     /// It took effect.
     Executed,
@@ -48,6 +49,7 @@ impl From<WriteOutcome> for Outcome {
 
 /// Whether the request could have changed something.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[allow(dead_code, reason = "the data endpoints use it")]
 pub(super) enum Effect {
     /// It only looks.
     Reads,
@@ -129,6 +131,7 @@ codes! {
     PreconditionFailed "PRECONDITION_FAILED" PRECONDITION_FAILED Useless "the condition does not hold" "read it again, and send its new ETag";
     BodyTooLarge "BODY_TOO_LARGE" PAYLOAD_TOO_LARGE Useless "the request body is too large" "";
     ResultTooLarge "RESULT_TOO_LARGE" UNPROCESSABLE_ENTITY Useless "the result is too large" "ask for fewer rows, with LIMIT for example";
+    HeadersTooLarge "HEADERS_TOO_LARGE" REQUEST_HEADER_FIELDS_TOO_LARGE Useless "the headers are too large" "";
     UriTooLong "URI_TOO_LONG" URI_TOO_LONG Useless "the URI is too long" "send the data in the body";
     UnsupportedMediaType "UNSUPPORTED_MEDIA_TYPE" UNSUPPORTED_MEDIA_TYPE Useless "the body has a type or encoding that is not taken" "";
     StatementFailed "STATEMENT_FAILED" BAD_REQUEST Useless "the statement failed" "";
@@ -160,8 +163,15 @@ const RETRY_DEFAULT: Duration = Duration::from_secs(1);
 pub(super) struct ApiError {
     code: Code,
     message: Cow<'static, str>,
-    details: Option<Value>,
     outcome: Option<Outcome>,
+    /// In a box, so that results stay small.
+    more: Box<More>,
+}
+
+/// What few errors have.
+#[derive(Clone, Debug, Default)]
+struct More {
+    details: Option<Value>,
     retry_after: Option<Duration>,
     allow: Option<String>,
     /// What only the log may say.
@@ -180,7 +190,7 @@ pub(super) enum Form {
 impl From<Code> for ApiError {
     fn from(code: Code) -> ApiError {
         let message = Cow::Borrowed(code.message());
-        ApiError { code, message, details: None, outcome: None, retry_after: None, allow: None, private: None }
+        ApiError { code, message, outcome: None, more: Box::default() }
     }
 }
 
@@ -197,30 +207,41 @@ impl ApiError {
 
     /// A method that the path does not have.
     pub(super) fn method(allowed: String) -> ApiError {
-        ApiError { allow: Some(allowed), ..Code::MethodNotAllowed.into() }
+        ApiError::with(Code::MethodNotAllowed, More { allow: Some(allowed), ..More::default() })
     }
 
     /// Something that must not happen; the log gets the reason, the client only its request id.
     pub(super) fn internal(reason: impl ToString) -> ApiError {
-        ApiError { private: Some(reason.to_string()), ..Code::Internal.into() }
+        ApiError::private(Code::Internal, reason.to_string())
     }
 
     /// Too much at once; good again after `wait`.
     pub(super) fn rate_limited(wait: Duration) -> ApiError {
-        ApiError { retry_after: Some(wait), ..Code::RateLimited.into() }
+        ApiError::with(Code::RateLimited, More { retry_after: Some(wait), ..More::default() })
     }
 
     /// The same with further members for programs.
-    pub(super) fn details(self, details: Value) -> ApiError {
-        ApiError { details: Some(details), ..self }
+    pub(super) fn details(mut self, details: Value) -> ApiError {
+        self.more.details = Some(details);
+        self
+    }
+
+    fn with(code: Code, more: More) -> ApiError {
+        ApiError { more: Box::new(more), ..code.into() }
+    }
+
+    fn private(code: Code, reason: String) -> ApiError {
+        ApiError::with(code, More { private: Some(reason), ..More::default() })
     }
 
     /// The same for a request that writes.
+    #[allow(dead_code, reason = "the data endpoints use it")]
     pub(super) fn outcome(self, outcome: Outcome) -> ApiError {
         ApiError { outcome: Some(outcome), ..self }
     }
 
     /// What the cluster said to a request of this effect.
+    #[allow(dead_code, reason = "the data endpoints use it")]
     pub(super) fn cluster(error: ClusterError, effect: Effect) -> ApiError {
         let outcome = error.outcome();
         let text = error.to_string();
@@ -228,9 +249,7 @@ impl ApiError {
         let told = match error {
             ClusterError::NoLeader => Code::NoLeader.into(),
             // Which node leads, and why it cannot be reached, is the operator's business.
-            ClusterError::LeaderUnreachable { .. } => {
-                ApiError { private: Some(text), ..ApiError::from(Code::NoLeader) }
-            }
+            ClusterError::LeaderUnreachable { .. } => ApiError::private(Code::NoLeader, text),
             ClusterError::LeadershipLost if effect == Effect::Writes => {
                 ApiError::new(Code::DeadlineExceeded, "leadership was lost before the outcome was known")
             }
@@ -258,6 +277,7 @@ impl ApiError {
     }
 
     /// What SQLite, or what guards it, said to a statement. A failed statement has changed nothing.
+    #[allow(dead_code, reason = "the data endpoints use it")]
     pub(super) fn statement(error: &StatementError) -> ApiError {
         let constraint = error.message.contains("constraint failed");
         let code = match error.kind {
@@ -267,6 +287,7 @@ impl ApiError {
             StatementErrorKind::ReadOnly | StatementErrorKind::Refused => Code::StatementRefused,
             StatementErrorKind::Timeout => Code::StatementLimit,
             StatementErrorKind::TooLarge => Code::ResultTooLarge,
+            StatementErrorKind::Expectation => Code::ExpectationFailed,
         };
         ApiError::new(code, error.message.clone())
     }
@@ -278,7 +299,7 @@ impl ApiError {
 
     /// The answer. What an operator has to know is logged here, once.
     pub(super) fn into_reply(self, request_id: &str, form: Form) -> Reply {
-        if let Some(private) = &self.private {
+        if let Some(private) = &self.more.private {
             tracing::error!(request_id, code = self.code.name(), error = %private, "request failed");
         }
         let status = self.code.status();
@@ -291,12 +312,12 @@ impl ApiError {
             headers.insert(WWW_AUTHENTICATE, CHALLENGE);
         }
         if self.code.retry() == Retry::Later {
-            let wait = self.retry_after.unwrap_or(RETRY_DEFAULT);
+            let wait = self.more.retry_after.unwrap_or(RETRY_DEFAULT);
             // Whole seconds, rounded up: a client that comes back a moment too early waits twice.
             let seconds = wait.as_secs() + u64::from(wait.subsec_nanos() > 0);
             headers.insert(RETRY_AFTER, HeaderValue::from(seconds.max(1)));
         }
-        if let Some(allow) = self.allow.as_deref().and_then(|allow| HeaderValue::from_str(allow).ok()) {
+        if let Some(allow) = self.more.allow.as_deref().and_then(|allow| HeaderValue::from_str(allow).ok()) {
             headers.insert(ALLOW, allow);
         }
         if matches!(self.code, Code::BodyTooLarge | Code::RequestTimeout | Code::InvalidRequest) {
@@ -316,7 +337,7 @@ impl ApiError {
         if let Some(outcome) = self.outcome {
             body["outcome"] = outcome.as_str().into();
         }
-        if let Some(details) = &self.details {
+        if let Some(details) = &self.more.details {
             body["details"] = details.clone();
         }
         if !self.code.hint().is_empty() {

@@ -74,6 +74,7 @@ fn operation(route: &Route, position: usize) -> Value {
 fn security(policy: Policy) -> Value {
     match policy {
         Policy::Public => json!([]),
+        Policy::Optional => json!([{}, { "token": [] }, { "apiKey": [] }]),
         Policy::Credential | Policy::Namespace(_) | Policy::Operator => json!([{ "token": [] }, { "apiKey": [] }]),
     }
 }
@@ -101,7 +102,7 @@ fn responses(route: &Route) -> Value {
 
 /// Every code that a route may answer, by status.
 fn errors(route: &Route) -> std::collections::BTreeMap<u16, Vec<Code>> {
-    let mut codes = vec![Code::InvalidRequest, Code::UriTooLong, Code::Internal];
+    let mut codes = vec![Code::InvalidRequest, Code::UriTooLong, Code::HeadersTooLarge, Code::Internal];
     if route.class != Class::Probe {
         codes.push(Code::RateLimited);
     }

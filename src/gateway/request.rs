@@ -16,6 +16,9 @@ use crate::http::{head, read_body};
 /// Longest URI: what proxies and browsers agree on.
 const URI_BYTES_MAX: usize = 8 * 1024;
 
+/// Most bytes of all headers.
+const HEADER_BYTES_MAX: usize = 64 * 1024;
+
 /// Longest time for a body to arrive. The largest one needs 270 KB/s.
 const BODY_TIMEOUT: Duration = Duration::from_secs(30);
 
@@ -34,6 +37,11 @@ pub(super) fn check_head(head: &Parts) -> Result<(), ApiError> {
     let path_and_query = uri.path_and_query().map_or(0, |text| text.as_str().len());
     if path_and_query > URI_BYTES_MAX {
         return Err(ApiError::from(Code::UriTooLong).details(json!({ "bytes_max": URI_BYTES_MAX })));
+    }
+    // hyper's bound is one of memory: it lets through what came in one piece.
+    let header_bytes: usize = head.headers.iter().map(|(name, value)| name.as_str().len() + value.len() + 4).sum();
+    if header_bytes > HEADER_BYTES_MAX {
+        return Err(ApiError::from(Code::HeadersTooLarge).details(json!({ "bytes_max": HEADER_BYTES_MAX })));
     }
     // The absolute form is for proxies, which this is not; its host could be another one than `Host` says.
     if uri.scheme().is_some() || uri.authority().is_some() {

@@ -6,7 +6,7 @@ use std::future::Future;
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -26,8 +26,16 @@ pub(super) struct Patience {
 }
 
 /// What a connection is doing; shared by the stream and by the service behind it.
-#[derive(Clone, Debug, Default)]
-pub(super) struct Phase(Arc<AtomicU8>);
+#[derive(Clone, Debug)]
+pub(super) struct Phase(Arc<Shared>);
+
+#[derive(Debug)]
+struct Shared {
+    phase: AtomicU8,
+    opened: Instant,
+    /// When the last request was done, in milliseconds from `opened`.
+    idle_since: AtomicU64,
+}
 
 /// Between requests.
 const WAITING: u8 = 0;
@@ -37,19 +45,29 @@ const HEAD: u8 = 1;
 const SERVING: u8 = 2;
 
 impl Phase {
+    /// A connection that has just been opened.
+    pub(super) fn new() -> Phase {
+        let idle_since = AtomicU64::new(0);
+        Phase(Arc::new(Shared { phase: AtomicU8::new(WAITING), opened: Instant::now(), idle_since }))
+    }
+
     /// The headers of a request are here. It is served until the returned value is dropped.
     pub(super) fn serve(&self) -> Serving {
-        self.0.store(SERVING, Ordering::Relaxed);
+        self.0.phase.store(SERVING, Ordering::Relaxed);
         Serving(self.clone())
     }
 
     fn get(&self) -> u8 {
-        self.0.load(Ordering::Relaxed)
+        self.0.phase.load(Ordering::Acquire)
+    }
+
+    fn idle_since(&self) -> Instant {
+        self.0.opened + Duration::from_millis(self.0.idle_since.load(Ordering::Relaxed))
     }
 
     /// Bytes have come; whether they begin a request.
     fn begins(&self) -> bool {
-        self.0.compare_exchange(WAITING, HEAD, Ordering::Relaxed, Ordering::Relaxed).is_ok()
+        self.0.phase.compare_exchange(WAITING, HEAD, Ordering::Relaxed, Ordering::Relaxed).is_ok()
     }
 }
 
@@ -59,7 +77,10 @@ pub(super) struct Serving(Phase);
 
 impl Drop for Serving {
     fn drop(&mut self) {
-        self.0.0.store(WAITING, Ordering::Relaxed);
+        let Phase(shared) = &self.0;
+        let idle_since = u64::try_from(shared.opened.elapsed().as_millis()).unwrap_or(u64::MAX);
+        shared.idle_since.store(idle_since, Ordering::Relaxed);
+        shared.phase.store(WAITING, Ordering::Release);
     }
 }
 
@@ -87,15 +108,18 @@ impl Guard {
     }
 
     /// Nothing has come: how long may that go on?
+    ///
+    /// While a request is served, nothing need come. The timer runs on all the same: hyper may not look at the stream
+    /// again when the answer is out, and then only the timer makes it.
     fn watch_silence(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let phase = self.phase.get();
-        if phase != self.seen {
+        if phase != self.seen || phase == SERVING {
             self.seen = phase;
-            let patience = if phase == HEAD { self.patience.head } else { self.patience.idle };
-            self.deadline = Instant::now() + patience;
-        }
-        if phase == SERVING {
-            return Poll::Pending;
+            self.deadline = match phase {
+                HEAD => Instant::now() + self.patience.head,
+                SERVING => Instant::now() + self.patience.idle,
+                _ => self.phase.idle_since() + self.patience.idle,
+            };
         }
         if self.deadline < self.silence.deadline() {
             let deadline = self.deadline;

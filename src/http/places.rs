@@ -17,14 +17,17 @@ pub(super) struct Places {
     connections_max: usize,
     per_address_max: usize,
     proxies: Vec<IpRange>,
-    taken: Arc<Mutex<HashMap<IpAddr, usize>>>,
+    taken: Taken,
 }
+
+/// Connections by client.
+type Taken = Arc<Mutex<HashMap<IpAddr, usize>>>;
 
 /// A connection's place, given back when dropped.
 #[derive(Debug)]
 pub(super) struct Place {
     _one: OwnedSemaphorePermit,
-    of: Option<(IpAddr, Arc<Mutex<HashMap<IpAddr, usize>>>)>,
+    of: Option<(IpAddr, Taken)>,
 }
 
 impl Places {
