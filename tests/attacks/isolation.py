@@ -8,7 +8,7 @@ import raw
 from api import Api, check, equal, want
 from authentication import without_request_id
 from rows import row
-from world import challenge, verify
+from world import KEYS_MAX, challenge, verify
 
 
 @row("N1")
@@ -143,7 +143,7 @@ def the_credential_alone_decides_the_namespace(world):
     # In a body: refused or not looked at, but never followed.
     for path, body in (("/v1/storage/get", {"key": "private"}), ("/v1/storage/multi-get", {"keys": ["private"]}), ("/v1/db/query", {"sql": "SELECT * FROM private"})):
         found = a.call("POST", path, {**body, **other})
-        check(found.status_code in (400, 403, 404) or found.json().get("items", [{}])[0].get("found") is False, f"{path}: {found.status_code} {found.text}")
+        check(found.status_code in (400, 403, 404) or found.json()["items"] == [None], f"{path}: {found.status_code} {found.text}")
     want(a.call("POST", "/v1/auth/api-key", {"scopes": ["*"], **other}, headers=[]), 400, 401, 403)
     api = a.api()
     made = api.post("/v1/auth/api-key", {"scopes": ["*"], **other}, token=a.token)
@@ -229,6 +229,11 @@ def one_tenants_quota_is_not_anothers(world):
         found.append(verify(world.api(), wallet, challenge(world.api(), wallet, world.name())).status_code)
     equal(found.count(200), 9, "further namespaces of one wallet")
     check(set(found) <= {200, 403, 409, 429}, f"answers {found}")
+    # What it did not get has left nothing behind.
+    refused = world.name("never")
+    want(verify(world.api(), wallet, challenge(world.api(), wallet, refused)), 403, 409, 429)
+    left = [str(path) for path in world.cluster.root.rglob(f"{refused}.sqlite*")]
+    equal(left, [], "databases of names that nobody owns")
     api = tenant.api()
     statuses = [api.post("/v1/keys", {"scopes": ["kv:read"]}, token=tenant.token).status_code for _ in range(201)]
     check(statuses[-1] in (403, 409, 429) and statuses.count(201) == 199, f"keys: {statuses.count(201)} made, then {statuses[-1]}")
@@ -236,6 +241,17 @@ def one_tenants_quota_is_not_anothers(world):
     want(tenant.call("PUT", "/v1/storage", body=b"x" * (1024 * 1024 + 1), params={"key": "large"}), 413)
     other = world.tenant()
     want(other.put("x"), 201)
+    # The strict gateway's quotas are small enough to be reached.
+    strict, statuses = world.strict_api(), []
+    for number in range(KEYS_MAX + 2):
+        statuses.append(strict.put("/v1/storage", body=b"x", key=other.key, params={"key": f"q{number}"}).status_code)
+    equal((statuses.count(201), set(statuses)), (KEYS_MAX - 1, {201, 403}), f"keys up to a quota of {KEYS_MAX}")
+    full = strict.put("/v1/storage", body=b"x", key=other.key, params={"key": "one more"})
+    want(full, 403, code="QUOTA_EXCEEDED")
+    want(strict.put("/v1/storage", body=b"changed", key=other.key, params={"key": "x"}), 201)
+    want(strict.delete("/v1/storage", key=other.key, params={"key": "x"}), 200)
+    want(strict.put("/v1/storage", body=b"x", key=other.key, params={"key": "one more"}), 201)
+    want(world.tenant().put("x"), 201)
 
 
 @row("N13b")

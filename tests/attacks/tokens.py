@@ -400,10 +400,10 @@ def what_was_revoked_is_refused_everywhere_within_five_seconds(world):
     tenant.log_in(tenant.api())
     rotated = want(world.api().post(f"/v1/keys/{tenant.key_id}/rotate", token=tenant.token), 200).json()
     gone(key=tenant.key)
-    gone(token=exchanged)
     used(key=rotated["api_key"])
     want(world.api().delete(f"/v1/keys/{rotated['key_id']}", token=tenant.token), 200)
     gone(key=rotated["api_key"])
+    gone(token=exchanged)
     # A member who is let go.
     member = world.wallet()
     path = f"/v1/namespaces/{tenant.namespace}/members/{member.address}"

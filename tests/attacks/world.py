@@ -17,7 +17,13 @@ ORIGIN = "https://app.example.org"
 # Of the strict gateway; what is shorter than usual is waited for.
 CHALLENGE_SECONDS = 3
 
+KEYS_MAX = 20
+CONNECTIONS_MAX = 150
+
 STRICT = {
+    "DEBROS_GATEWAY__KV_KEYS_MAX": str(KEYS_MAX),
+    "DEBROS_GATEWAY__IDLE_TIMEOUT": "3s",
+    "DEBROS_GATEWAY__CONNECTIONS_MAX": str(CONNECTIONS_MAX),
     "DEBROS_GATEWAY__BARE_NONCE": "false",
     "DEBROS_GATEWAY__ALLOWED_ORIGINS": ORIGIN,
     "DEBROS_SECURITY__CHALLENGE_TTL": f"{CHALLENGE_SECONDS}s",
