@@ -230,7 +230,7 @@ impl Accounts {
         const ROLE: usize = 2;
         let open = self.options().sign_up == SignUp::Open;
         if open {
-            self.make_claimable(&proof.namespace, deadline).await?;
+            self.make_claimable(proof, deadline).await?;
         }
         let subject = || ("subject", text(proof.wallet.subject()));
         let namespace = || ("namespace", text(proof.namespace.as_str()));
@@ -280,12 +280,20 @@ impl Accounts {
         }
     }
 
-    /// A free name gets its database before it can be taken, so that its owner's first request finds it.
-    async fn make_claimable(&self, namespace: &Namespace, deadline: Instant) -> Result<(), AccountError> {
-        let statement =
-            named("SELECT 1 FROM namespaces WHERE name = :namespace", [("namespace", text(namespace.as_str()))]);
-        if self.query(statement, Level::Linearizable, deadline).await?.is_empty() {
-            self.make_database(namespace, deadline).await?;
+    /// A free name gets its database before it can be taken, so that its owner's first request finds it. Not for a
+    /// wallet that may not take it: that would let anybody fill the disks with databases that nobody owns.
+    async fn make_claimable(&self, proof: &Proof, deadline: Instant) -> Result<(), AccountError> {
+        let statement = named(
+            "SELECT 1 WHERE NOT EXISTS (SELECT 1 FROM namespaces WHERE name = :namespace) \
+             AND (SELECT count(*) FROM members WHERE subject = :subject AND role = 'owner') < :max",
+            [
+                ("namespace", text(proof.namespace.as_str())),
+                ("subject", text(proof.wallet.subject())),
+                ("max", Value::Integer(limits::NAMESPACES_PER_WALLET_MAX)),
+            ],
+        );
+        if !self.query(statement, Level::Linearizable, deadline).await?.is_empty() {
+            self.make_database(&proof.namespace, deadline).await?;
         }
         Ok(())
     }
