@@ -6,7 +6,7 @@ use super::apps::{self, changed};
 use super::namespaces::{expecting_one, stored};
 use super::rows::{named, text};
 use super::sessions::{NewSession, Tokens};
-use super::{AccountError, Accounts, Party, SignUp, Transacted, audit, random, unix_ms};
+use super::{AccountError, Accounts, Party, SignUp, Transacted, audit, milliseconds, random, unix_ms};
 use crate::auth::challenge_fields::InvalidField;
 use crate::auth::{self, Nonce};
 use crate::cluster::Level;
@@ -98,7 +98,7 @@ impl Accounts {
     ) -> Result<Challenge, AccountError> {
         let party = &self.options().party;
         let issued_unix_ms = unix_ms();
-        let expires_unix_ms = issued_unix_ms + limits::CHALLENGE_TTL.as_millis() as i64;
+        let expires_unix_ms = issued_unix_ms + milliseconds(self.options().lifetimes.challenge);
         let nonce = Nonce::from_random(random()?);
         let terms = Terms { party: party.clone(), issued_unix_ms, expires_unix_ms };
         let message = terms.challenge(wallet, namespace, purpose, nonce.clone())?.message();
@@ -148,7 +148,7 @@ impl Accounts {
     pub async fn log_in(&self, proof: &Proof, deadline: Instant) -> Result<Tokens, AccountError> {
         let checked = self.check(proof, Purpose::Login, deadline).await?;
         let session = NewSession::for_wallet(proof.wallet.subject())?;
-        let mut statements = session.statements(&proof.namespace);
+        let mut statements = session.statements(&proof.namespace, self.options().lifetimes.refresh_token);
         statements.push(audit(&proof.namespace, &proof.wallet.subject(), "login", ""));
         self.accept(proof, &checked, statements, deadline).await?;
         self.tokens(&proof.namespace, session.grant(), deadline).await
