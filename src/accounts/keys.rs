@@ -153,17 +153,24 @@ impl Accounts {
         }
     }
 
-    /// Gives a key a new text; the old one stops working in the same step.
+    /// Gives a key a new text; the old one stops working in the same step. `own` is what the caller may do: who gets the
+    /// new text can do what the key can.
     ///
     /// # Errors
-    /// [`AccountError::NoSuchKey`], or the cluster's.
+    /// [`AccountError::NoSuchKey`], [`AccountError::BeyondOwnScopes`], or the cluster's.
     pub async fn rotate_key(
         &self,
         namespace: &Namespace,
         id: &str,
+        own: Scopes,
         actor: &str,
         deadline: Instant,
     ) -> Result<CreatedKey, AccountError> {
+        // A key's scopes never change, so what is found here still holds when the text is replaced.
+        let scopes = self.scopes_of_key(namespace, id, deadline).await?;
+        if !own.covers(scopes) {
+            return Err(AccountError::BeyondOwnScopes { scopes, own });
+        }
         let CreatedKey { key, .. } = new_key(namespace)?;
         let statements = vec![
             expecting_one(named(
@@ -177,6 +184,16 @@ impl Accounts {
             Transacted::Done(_) => Ok(CreatedKey { key, id: id.to_owned() }),
             Transacted::Unmet(..) => Err(AccountError::NoSuchKey),
         }
+    }
+
+    async fn scopes_of_key(&self, namespace: &Namespace, id: &str, deadline: Instant) -> Result<Scopes, AccountError> {
+        let statement = named(
+            "SELECT k.scopes FROM api_keys k JOIN namespaces n ON n.id = k.namespace_id \
+             WHERE k.id = :id AND n.name = :namespace",
+            [("id", text(id)), ("namespace", text(namespace.as_str()))],
+        );
+        let rows = self.query(statement, Level::Linearizable, deadline).await?;
+        stored(rows.first().ok_or(AccountError::NoSuchKey)?.text("scopes"))
     }
 }
 

@@ -213,7 +213,6 @@ struct ProofBody {
 /// # Errors
 /// Which member is wrong, and why.
 pub(super) fn wallet(text: &str, chain_type: Option<&str>) -> Result<WalletAddress, ApiError> {
-    let text = text.trim();
     if text.is_empty() {
         return Err(ApiError::new(Code::InvalidBody, "wallet is required"));
     }
@@ -233,7 +232,7 @@ pub(super) fn wallet(text: &str, chain_type: Option<&str>) -> Result<WalletAddre
 
 /// The namespace that a body names, or the gateway's.
 fn namespace(call: &Call, text: Option<&str>) -> Result<Namespace, ApiError> {
-    match text.map(str::trim).filter(|text| !text.is_empty()) {
+    match text.filter(|text| !text.is_empty()) {
         Some(text) => text.parse().map_err(|error: crate::types::names::InvalidNamespace| {
             ApiError::new(Code::InvalidBody, format!("namespace: {error}"))
         }),
@@ -244,7 +243,7 @@ fn namespace(call: &Call, text: Option<&str>) -> Result<Namespace, ApiError> {
 impl ProofBody {
     fn proof(self, call: &Call) -> Result<Proof, ApiError> {
         let required = |name: &str, text: &str| {
-            if text.trim().is_empty() {
+            if text.is_empty() {
                 return Err(ApiError::new(Code::InvalidBody, format!("{name} is required")));
             }
             Ok(())
@@ -253,8 +252,8 @@ impl ProofBody {
         required("signature", &self.signature)?;
         Ok(Proof {
             wallet: wallet(&self.wallet, self.chain_type.as_deref())?,
-            nonce: self.nonce.trim().to_owned(),
-            signature: self.signature.trim().to_owned(),
+            nonce: self.nonce,
+            signature: self.signature,
             namespace: namespace(call, self.namespace.as_deref())?,
         })
     }

@@ -206,6 +206,12 @@ async fn set_member(call: Call) -> Result<Reply, ApiError> {
     let body: Body = call.json()?;
     let wallet = wallet_in_path(&call, body.chain_type.as_deref())?;
     let grant = grant_in_path(&call, Action::ManageMember(body.role))?;
+    // A member makes keys and logs in: who may invite one could otherwise get at what they may not do themselves.
+    let (given, own) = (scopes_of(body.role), own_scopes(&call)?);
+    if !own.covers(given) {
+        let message = format!("role: {} may do {given}, which is more than the {own} that you may hand on", body.role);
+        return Err(ApiError::new(Code::Forbidden, message));
+    }
     let accounts = call.face.accounts();
     accounts.set_member(grant.namespace(), &wallet, body.role, grant.actor(), call.deadline).await.map_err(refused)?;
     Ok(ok())
@@ -281,8 +287,9 @@ async fn rotate_key(call: Call) -> Result<Reply, ApiError> {
     let grant = call.grant_here(Action::ManageKeys)?;
     let id = call.path_parameter("id");
     let accounts = call.face.accounts();
-    let created = accounts.rotate_key(grant.namespace(), id, grant.actor(), call.deadline).await.map_err(refused)?;
-    Ok(reply::ok(&shown_once(&grant, &created, None)))
+    let own = own_scopes(&call)?;
+    let created = accounts.rotate_key(grant.namespace(), id, own, grant.actor(), call.deadline).await;
+    Ok(reply::ok(&shown_once(&grant, &created.map_err(refused)?, None)))
 }
 
 fn shown_once(grant: &Grant, created: &CreatedKey, request: Option<&KeyRequest>) -> Json {
