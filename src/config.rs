@@ -36,7 +36,7 @@ use serde::{Deserialize, Serialize};
 pub use address::{HostPort, InvalidHostPort, InvalidPeerAddress, PeerAddress};
 pub use database::{Anonymous, DatabaseConfig, QueuedWrites};
 pub use discovery::DiscoveryConfig;
-pub use gateway::{ConfiguredKey, GatewayConfig, InvalidConfiguredKey};
+pub use gateway::{ConfiguredKey, GatewayConfig, InvalidConfiguredKey, KeyOpens};
 pub use load::{Account, ConfigError, Flag, LoadRequest, Loaded, account_of_this_process};
 pub use logging::LoggingConfig;
 pub use node::NodeConfig;

@@ -6,8 +6,8 @@ use super::apps::{self, changed};
 use super::namespaces::{expecting_one, stored};
 use super::rows::{named, text};
 use super::sessions::{NewSession, Tokens};
-use super::{AccountError, Accounts, BareNonce, Party, SignUp, Transacted, audit, random, unix_ms};
-use crate::auth::wallet_signature::{self, ProvenKey, SignatureError};
+use super::{AccountError, Accounts, Party, SignUp, Transacted, audit, random, unix_ms};
+use crate::auth::challenge_fields::InvalidField;
 use crate::auth::{self, Nonce};
 use crate::cluster::Level;
 use crate::types::statement::StatementResult;
@@ -101,7 +101,7 @@ impl Accounts {
         let expires_unix_ms = issued_unix_ms + limits::CHALLENGE_TTL.as_millis() as i64;
         let nonce = Nonce::from_random(random()?);
         let terms = Terms { party: party.clone(), issued_unix_ms, expires_unix_ms };
-        let message = terms.message(wallet, namespace, purpose, &nonce)?;
+        let message = terms.challenge(wallet, namespace, purpose, nonce.clone())?.message();
         let subject = || ("subject", text(wallet.subject()));
         let statements = vec![
             named(
@@ -211,18 +211,9 @@ impl Accounts {
             issued_unix_ms: row.integer("issued_unix_ms"),
             expires_unix_ms: row.integer("expires_unix_ms"),
         };
-        let message = terms.message(&proof.wallet, &proof.namespace, purpose, &nonce)?;
-        let key = self.verify(proof, &message, &nonce)?;
+        let challenge = terms.challenge(&proof.wallet, &proof.namespace, purpose, nonce)?;
+        let key = challenge.answered_by(&proof.signature, self.options().bare_nonce)?;
         Ok(Checked { nonce_hash, public_key: key.as_str().to_owned() })
-    }
-
-    /// The signature is one of the full text, or of the bare nonce where that is enough.
-    fn verify(&self, proof: &Proof, message: &str, nonce: &Nonce) -> Result<ProvenKey, SignatureError> {
-        let of = |text: &str| wallet_signature::verify(&proof.wallet, text.as_bytes(), &proof.signature);
-        match of(message) {
-            Err(SignatureError::Mismatch) if self.options().bare_nonce == BareNonce::Accepted => of(nonce.as_str()),
-            verified => verified,
-        }
     }
 
     /// Uses the nonce, takes a free name, checks that the wallet belongs, and does `then`: all in one entry.
@@ -308,25 +299,24 @@ struct Terms {
 }
 
 impl Terms {
-    fn message(
+    fn challenge(
         &self,
         wallet: &WalletAddress,
         namespace: &Namespace,
         purpose: Purpose,
-        nonce: &Nonce,
-    ) -> Result<String, AccountError> {
+        nonce: Nonce,
+    ) -> Result<auth::Challenge, AccountError> {
         let refused = |error: &dyn std::fmt::Display| AccountError::Challenge(error.to_string());
         let time = |unix_ms| jiff::Timestamp::from_millisecond(unix_ms).map_err(|error| refused(&error));
-        let challenge = auth::Challenge {
+        Ok(auth::Challenge {
             party: self.party.relying_party().map_err(|error| refused(&error))?,
             wallet: *wallet,
             namespace: namespace.clone(),
-            purpose: purpose.as_str().parse().map_err(|error: auth::challenge::InvalidField| refused(&error))?,
-            nonce: nonce.clone(),
+            purpose: purpose.as_str().parse().map_err(|error: InvalidField| refused(&error))?,
+            nonce,
             issued_at: time(self.issued_unix_ms)?,
             expires_at: time(self.expires_unix_ms)?,
-        };
-        Ok(challenge.message())
+        })
     }
 }
 

@@ -41,8 +41,8 @@ use std::time::{Instant, SystemTime, UNIX_EPOCH};
 use self::identity::Identities;
 use self::rows::{Table, named, text};
 use self::signing::Ring;
-use crate::auth::RelyingParty;
-use crate::auth::challenge::{InvalidField, SolanaCluster};
+use crate::auth::{BareNonce, RelyingParty, SolanaCluster};
+use crate::auth::challenge_fields::InvalidField;
 use crate::cluster::{AnyCluster, ClusterError, Level, Read};
 use crate::types::command::{Atomicity, Execute};
 use crate::types::statement::{StatementError, StatementErrorKind, StatementResult};
@@ -89,15 +89,6 @@ pub enum SignUp {
     Open,
     /// Namespaces are made by the operator only.
     Closed,
-}
-
-/// Whether a wallet may sign the nonce alone.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum BareNonce {
-    /// As the full text.
-    Accepted,
-    /// Only the full text, which names who asks and for what.
-    Refused,
 }
 
 /// The accounts of a cluster. Clones share them.

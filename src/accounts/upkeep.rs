@@ -62,7 +62,7 @@ impl Accounts {
         let deadline = || Instant::now() + STEP_MAX;
         let namespace = Namespace::accounts();
         let create = Command::CreateNamespace { namespace: namespace.clone() };
-        if !self.cluster().namespace_exists(&namespace) {
+        if !self.cluster().namespace_exists(&namespace, deadline()).await? {
             self.cluster().submit(create, deadline()).await?;
         }
         migrations::migrate(self.cluster(), &namespace, &migrations::own(), deadline()).await?;

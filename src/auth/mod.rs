@@ -11,6 +11,7 @@
 //! that is possible. And secrets are kept as hashes, or sealed ([`seal`]), and do not show in logs.
 
 pub mod challenge;
+pub mod challenge_fields;
 pub mod wallet_signature;
 pub mod token;
 mod eddsa;
@@ -25,7 +26,8 @@ mod token_tests;
 mod wallet_signature_tests;
 
 pub use api_key::ApiKey;
-pub use challenge::{Challenge, Nonce, Purpose, RelyingParty};
+pub use challenge::{BareNonce, Challenge};
+pub use challenge_fields::{Nonce, Purpose, RelyingParty, SolanaCluster};
 pub use grant::{Denied, Grant, Principal};
 pub use refresh_token::{RefreshToken, WsTicket};
 pub use token::{AccessClaims, TokenKey, TrustedKey};

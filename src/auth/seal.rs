@@ -46,7 +46,7 @@ pub fn seal(
         return Err(too_large);
     }
     let payload = Payload { msg: secret, aad: purpose };
-    let ciphertext = cipher(key).encrypt(XNonce::from_slice(&nonce), payload).map_err(|_| too_large)?;
+    let ciphertext = cipher(key).encrypt(&XNonce::from(nonce), payload).map_err(|_| too_large)?;
     Ok([&[VERSION], &nonce[..], &ciphertext].concat())
 }
 
@@ -62,8 +62,9 @@ pub fn open(key: &ClusterSecret, purpose: &[u8], sealed: &[u8]) -> Result<Vec<u8
         }
         _ => return Err(SealError::Malformed),
     };
+    let nonce: [u8; NONCE_BYTES] = nonce.try_into().map_err(|_| SealError::Malformed)?;
     let payload = Payload { msg: ciphertext, aad: purpose };
-    cipher(key).decrypt(XNonce::from_slice(nonce), payload).map_err(|_| SealError::DoesNotOpen)
+    cipher(key).decrypt(&XNonce::from(nonce), payload).map_err(|_| SealError::DoesNotOpen)
 }
 
 fn cipher(key: &ClusterSecret) -> XChaCha20Poly1305 {

@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use super::error::ClusterError;
 use super::request::{KvRead, Read};
+use super::view::Member;
 use crate::raft::{Checksum, Peer};
 use crate::types::kv::KvFound;
 use crate::types::{Command, Namespace, NodeId, Outcome, StatementResult};
@@ -41,6 +42,8 @@ pub(super) enum PeerRequest {
     ReadKvAt { read: KvRead, timeout: Duration },
     /// Answers when the asked node has a change of a key behind the one numbered `after`.
     WaitKvChange { namespace: Namespace, after: u64, timeout: Duration },
+    /// Who belongs to the cluster, and who leads it? Anybody says what it knows.
+    Members,
 }
 
 /// What another node answered.
@@ -70,6 +73,21 @@ pub(super) enum PeerResponse {
     },
     /// To `WaitKvChange`: the number of the newest change.
     KvChange(u64),
+    Members(MemberList),
+}
+
+/// What a node knows of its cluster.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct MemberList {
+    /// Log indexes of the configuration and of what is applied: of two lists the one with the larger is newer.
+    pub(super) version: (u64, u64),
+    pub(super) term: u64,
+    /// Who leads in this term.
+    pub(super) leader: Option<NodeId>,
+    /// The answering node leads, and a quorum has answered it lately.
+    pub(super) quorum: bool,
+    /// Nodes and gateways.
+    pub(super) members: Vec<Member>,
 }
 
 /// Why another node did not do what was asked.
@@ -77,8 +95,6 @@ pub(super) enum PeerResponse {
 pub(super) enum PeerError {
     /// It does not lead; nothing was done. Who does, if it knows.
     NotLeader { leader: Option<NodeId> },
-    /// The request did not leave the asking node.
-    NotSent,
     /// It tried.
     Failed(ClusterError),
 }

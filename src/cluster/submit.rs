@@ -2,14 +2,20 @@
 
 use std::time::Instant;
 
-use super::Cluster;
+use tokio::sync::{Semaphore, SemaphorePermit};
+
 use super::error::ClusterError;
 use super::leader::{Asked, Leader, Search};
 use super::peer_api::{PeerRequest, PeerResponse};
 use super::request::{Applied, ServedBy};
+use super::view::Member;
+use super::{Cluster, Limits};
 use crate::raft::ProposeError;
 use crate::types::limits::WRITE_STEPS_MAX;
 use crate::types::{Command, NodeId, Outcome, Statement, Value};
+
+/// Bytes of commands on their way through the log at once, in KiB: what a process may hold in memory for its clients.
+const IN_FLIGHT_KIB_MAX: usize = 512 * 1024;
 
 impl Cluster {
     /// Puts a command through the log and waits until it is applied on the leader.
@@ -21,39 +27,15 @@ impl Cluster {
     /// [`ClusterError`]; its [`outcome`](ClusterError::outcome) says whether the command may have taken effect. A
     /// refusal by the state machine is [`ClusterError::Refused`]. Dropping the future leaves the outcome open.
     pub async fn submit(&self, command: Command, deadline: Instant) -> Result<Applied, ClusterError> {
-        let command = self.limited(command);
-        let kib = (size_of(&command) / 1024 + 1).min(super::IN_FLIGHT_KIB_MAX) as u32;
-        let wait = tokio::time::timeout_at(deadline.into(), self.inner.in_flight_kib.acquire_many(kib));
-        let _in_flight = wait.await.map_err(|_| ClusterError::Overloaded)?.map_err(|_| ClusterError::Stopping)?;
-        let repeatable = matches!(&command, Command::Execute(execute) if execute.idempotency.is_some());
-        let search = Search::until(deadline);
-        let mut unknown = false;
+        let command = self.inner.limits.apply(command);
+        let _in_flight = self.inner.in_flight.reserve(&command, deadline).await?;
+        let mut attempts = Attempts::of(&command, deadline);
         loop {
-            let again = match self.attempt(&command, &search).await {
-                Ok(Some(applied)) => return refused_as_error(applied),
-                Ok(None) => search.pause().await,
-                Err(ClusterError::LeadershipLost) if repeatable => {
-                    unknown = true;
-                    search.pause().await
-                }
-                Err(error) => Err(error),
-            };
-            // Once an attempt may have taken effect, no later one can say that nothing did.
-            again.map_err(|error| if unknown { ClusterError::LeadershipLost } else { error })?;
-        }
-    }
-
-    /// Bounds what SQL may cost; the bounds travel with the command.
-    fn limited(&self, mut command: Command) -> Command {
-        if let Command::Execute(execute) = &mut command {
-            let limits = &self.inner.limits;
-            if execute.steps_max == WRITE_STEPS_MAX {
-                execute.limit_time(limits.statement_timeout);
+            let attempt = self.attempt(&command, &attempts.search).await;
+            if let Some(applied) = attempts.after(attempt).await? {
+                return Ok(applied);
             }
-            execute.result_rows_max = execute.result_rows_max.min(limits.result_rows_max as u64);
-            execute.result_bytes_max = execute.result_bytes_max.min(limits.result_bytes_max as u64);
         }
-        command
     }
 
     /// One attempt; `None` when nothing was done and another may be made.
@@ -76,21 +58,99 @@ impl Cluster {
                         Ok(Some(Applied { outcome, index, served_by: self.served_by(leader) }))
                     }
                     Asked::Answered(other) => Err(unexpected(&other)),
-                    Asked::Again => Ok(None),
+                    Asked::NotLeader(_) | Asked::NotSent => Ok(None),
                 }
             }
         }
     }
 
     pub(super) fn served_by(&self, node: NodeId) -> ServedBy {
-        let member = self.member(node);
-        let address = member.and_then(|member| member.addresses.first().and_then(|address| host_port(address)));
-        ServedBy::Peer { node, address: address.unwrap_or_default() }
+        served_by(node, self.member(node).as_ref())
     }
+}
+
+/// Where a node served, by what is known of it.
+pub(super) fn served_by(node: NodeId, member: Option<&Member>) -> ServedBy {
+    let address = member.and_then(|member| member.addresses.first().and_then(|address| host_port(address)));
+    ServedBy::Peer { node, address: address.unwrap_or_default() }
 }
 
 pub(super) fn unexpected(response: &PeerResponse) -> ClusterError {
     ClusterError::Storage(format!("the leader's answer does not fit the question: {response:?}"))
+}
+
+/// The tries at one command. They know what may have happened so far, and so whether another may follow.
+pub(super) struct Attempts {
+    pub(super) search: Search,
+    /// The command takes effect once, however often it arrives.
+    repeatable: bool,
+    /// An earlier attempt may have taken effect.
+    unknown: bool,
+}
+
+impl Attempts {
+    pub(super) fn of(command: &Command, deadline: Instant) -> Attempts {
+        let repeatable = match command {
+            Command::Execute(execute) => execute.idempotency.is_some(),
+            Command::Kv(kv) => kv.idempotency.is_some(),
+            _ => false,
+        };
+        Attempts { search: Search::until(deadline), repeatable, unknown: false }
+    }
+
+    /// Judges an attempt, whose own `None` means that nothing was done. `None` after a pause: make another.
+    pub(super) async fn after(
+        &mut self,
+        attempt: Result<Option<Applied>, ClusterError>,
+    ) -> Result<Option<Applied>, ClusterError> {
+        let again = match attempt {
+            Ok(Some(applied)) => return refused_as_error(applied).map(Some),
+            Ok(None) => self.search.pause().await,
+            Err(ClusterError::LeadershipLost) if self.repeatable => {
+                self.unknown = true;
+                self.search.pause().await
+            }
+            Err(error) => Err(error),
+        };
+        // Once an attempt may have taken effect, no later one can say that nothing did.
+        again.map(|()| None).map_err(|error| if self.unknown { ClusterError::LeadershipLost } else { error })
+    }
+}
+
+/// Bytes of commands on their way through the log, bounded.
+pub(super) struct InFlight {
+    kib: Semaphore,
+}
+
+impl InFlight {
+    pub(super) fn new() -> InFlight {
+        InFlight { kib: Semaphore::new(IN_FLIGHT_KIB_MAX) }
+    }
+
+    /// A command's share, given back when dropped.
+    pub(super) async fn reserve(
+        &self,
+        command: &Command,
+        deadline: Instant,
+    ) -> Result<SemaphorePermit<'_>, ClusterError> {
+        let kib = (size_of(command) / 1024 + 1).min(IN_FLIGHT_KIB_MAX) as u32;
+        let wait = tokio::time::timeout_at(deadline.into(), self.kib.acquire_many(kib));
+        wait.await.map_err(|_| ClusterError::Overloaded)?.map_err(|_| ClusterError::Stopping)
+    }
+}
+
+impl Limits {
+    /// Bounds what SQL may cost; the bounds travel with the command.
+    pub(super) fn apply(&self, mut command: Command) -> Command {
+        if let Command::Execute(execute) = &mut command {
+            if execute.steps_max == WRITE_STEPS_MAX {
+                execute.limit_time(self.statement_timeout);
+            }
+            execute.result_rows_max = execute.result_rows_max.min(self.result_rows_max as u64);
+            execute.result_bytes_max = execute.result_bytes_max.min(self.result_bytes_max as u64);
+        }
+        command
+    }
 }
 
 fn refused_as_error(applied: Applied) -> Result<Applied, ClusterError> {
@@ -111,6 +171,7 @@ fn host_port(multiaddr: &str) -> Option<String> {
 fn size_of(command: &Command) -> usize {
     match command {
         Command::Execute(execute) => execute.statements.iter().map(size_of_statement).sum(),
+        Command::Kv(kv) => kv.ops.iter().map(|op| op.bytes() as usize + size_of_val(op)).sum(),
         Command::Load { database, .. } => database.len(),
         _ => 256,
     }
@@ -130,7 +191,27 @@ fn size_of_statement(statement: &Statement) -> usize {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
+    use crate::types::Namespace;
+    use crate::types::command::{Execute, IdempotencyKey};
+
+    #[tokio::test]
+    async fn only_a_write_that_happens_once_is_tried_again_when_it_may_have_happened() {
+        let mut execute = Execute::new(Namespace::default_namespace(), Vec::new());
+        let once = Command::Execute(execute.clone());
+        execute.idempotency = Some(IdempotencyKey { key: "k".to_owned(), fingerprint: [0; 32] });
+        let keyed = Command::Execute(execute);
+        let deadline = Instant::now() + Duration::from_secs(60);
+        let lost = || Err(ClusterError::LeadershipLost);
+        assert_eq!(Attempts::of(&once, deadline).after(lost()).await, Err(ClusterError::LeadershipLost));
+        assert_eq!(Attempts::of(&once, deadline).after(Ok(None)).await, Ok(None), "nothing was done: again");
+        let mut attempts = Attempts::of(&keyed, deadline);
+        assert_eq!(attempts.after(lost()).await, Ok(None));
+        let later = attempts.after(Err(ClusterError::NoLeader)).await;
+        assert_eq!(later, Err(ClusterError::LeadershipLost), "an earlier attempt may have taken effect");
+    }
 
     #[test]
     fn a_peer_address_is_shown_as_host_and_port() {

@@ -17,7 +17,7 @@ use super::reply::{self, Reply};
 use super::route::{Content, Policy, Route, Tag};
 use super::select::{Find, Select, table_name};
 use super::sql_value::{Arguments, lists, objects};
-use super::{consistency, schema};
+use super::{consistency, sql_schema as schema};
 use crate::cluster::{Read, script};
 use crate::types::command::{Atomicity, Execute, Executed, Outcome, Replayed, RowsWanted};
 use crate::types::statement::{Expect, StatementResult, Written};
@@ -107,7 +107,7 @@ where
         .alias(alias)
         .about(Tag::Sql, summary)
         .policy(Policy::Namespace(action))
-        .body_bytes_max(BODY_BYTES_MAX)
+        .body_max(BODY_BYTES_MAX)
         .fails(STATEMENT_ERRORS);
     if action == Action::ReadSql { consistency::documented(route) } else { consistency::documented_write(route) }
 }

@@ -13,6 +13,7 @@ use super::parameters::ParameterError;
 use super::reply::{self, Reply};
 use crate::cluster::ClusterError;
 use crate::http::BodyReadError;
+use crate::http::head::Repeated;
 use crate::types::command::Refusal;
 
 /// Why there is no ordinary answer.
@@ -22,6 +23,8 @@ pub(super) enum Failure {
     Parameters(#[from] ParameterError),
     #[error(transparent)]
     Denied(#[from] Denied),
+    #[error(transparent)]
+    Head(#[from] Repeated),
     #[error(transparent)]
     BodyRead(#[from] BodyReadError),
     #[error(transparent)]
@@ -93,7 +96,7 @@ impl Failure {
             other => other.to_string(),
         };
         match self {
-            Failure::Parameters(_) | Failure::Body(_) | Failure::BadRequest(_) => {
+            Failure::Parameters(_) | Failure::Head(_) | Failure::Body(_) | Failure::BadRequest(_) => {
                 reply::error(StatusCode::BAD_REQUEST, &message)
             }
             Failure::Denied(Denied::Unauthorized) => {

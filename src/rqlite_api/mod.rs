@@ -46,6 +46,7 @@ use hyper::header::HeaderValue;
 use tokio::net::TcpListener;
 use tokio::sync::{Semaphore, SemaphorePermit};
 
+use crate::accounts::Accounts;
 use crate::cluster::{Cluster, ClusterError};
 use crate::http::{self, HttpLimits};
 use crate::tasks::Tasks;
@@ -72,6 +73,7 @@ pub struct RqliteApiConfig {
 #[derive(Debug)]
 struct Face {
     cluster: Cluster,
+    accounts: Accounts,
     anonymous: AnonymousAccess,
     advertised: String,
     served_by: HeaderValue,
@@ -111,6 +113,7 @@ impl Face {
 pub async fn serve(
     listener: TcpListener,
     cluster: Cluster,
+    accounts: Accounts,
     config: RqliteApiConfig,
     tasks: &Tasks,
 ) -> std::io::Result<()> {
@@ -123,6 +126,7 @@ pub async fn serve(
     let flushing = tasks.spawn(flush);
     let face = Arc::new(Face {
         cluster,
+        accounts,
         anonymous: config.anonymous,
         advertised,
         served_by,

@@ -22,6 +22,8 @@
 //! | deferred foreign keys | checked per entry |
 //! | time limits | `meter`: counted in VM steps |
 //! | full disk, I/O errors, no memory | `error`: the node stops |
+//! | a namespace's size | `page_limit`: counted in pages, told apart from a full disk |
+//! | when a key expires | `kv`: by the entry's time |
 //! | `localtime` | the process runs with `TZ=UTC`, which is the daemon's duty |
 
 mod admission;
@@ -36,7 +38,10 @@ mod error;
 mod ffi;
 mod idempotency;
 mod internal;
+mod kv;
+mod kv_read;
 mod meter;
+mod page_limit;
 mod randomness;
 mod statement;
 mod tables;
@@ -52,7 +57,13 @@ pub mod snapshot;
 #[cfg(test)]
 mod database_tests;
 #[cfg(test)]
+mod expect_tests;
+#[cfg(test)]
 mod fence_tests;
+#[cfg(test)]
+mod kv_tests;
+#[cfg(test)]
+mod page_limit_tests;
 #[cfg(test)]
 mod replay_tests;
 #[cfg(test)]
@@ -61,8 +72,9 @@ mod testing;
 pub use adopt::adopt;
 pub use backup::BackupOptions;
 pub use connection::ForeignKeys;
-pub use database::{BatchEntry, Checkpoint, Database};
+pub use database::{BatchEntry, Change, Checkpoint, Database};
 pub use dump::DumpError;
 pub use error::{AdoptError, ReadError, SqlError};
+pub use kv_read::KvReadOptions;
 pub use readers::{ReadOptions, Readers, Work};
 pub use snapshot::ReadSnapshot;

@@ -81,13 +81,13 @@ pub enum Work {
 }
 
 /// A connection on loan; it returns to the pool when it is dropped.
-struct Loan<'a> {
+pub(super) struct Loan<'a> {
     pool: &'a Pool,
     connection: Option<Connection>,
 }
 
 impl Loan<'_> {
-    fn connection(&self) -> &Connection {
+    pub(super) fn connection(&self) -> &Connection {
         self.connection.as_ref().expect("a loan holds its connection until it is dropped")
     }
 }
@@ -144,6 +144,11 @@ impl Readers {
         &self.pool.path
     }
 
+    /// A connection for one question.
+    pub(super) fn loan(&self) -> Result<Loan<'_>, ReadError> {
+        self.pool.loan()
+    }
+
     /// Runs queries, one result per statement; a text without any statement has none. A write fails as
     /// [`StatementErrorKind::ReadOnly`].
     ///
@@ -171,7 +176,7 @@ impl Readers {
                 match pieces.next() {
                     Ok(Some(prepared)) if !only_reads(&prepared, prepared.sql()) => return Ok(false),
                     Ok(Some(_)) => {}
-                    Ok(None) | Err(Trouble::Failed(_) | Trouble::Interrupted) => break,
+                    Ok(None) | Err(Trouble::Failed(_) | Trouble::OverPageLimit(_) | Trouble::Interrupted) => break,
                     Err(Trouble::Fatal(error)) => return Err(SqlError::storage(&self.pool.path)(error).into()),
                 }
             }
@@ -275,7 +280,7 @@ impl Query<'_> {
 
     fn stop_of(&self, trouble: Trouble) -> Stop {
         match trouble {
-            Trouble::Failed(error) => Stop::Failed(error),
+            Trouble::Failed(error) | Trouble::OverPageLimit(error) => Stop::Failed(error),
             Trouble::Fatal(error) => Stop::Unanswered(SqlError::storage(self.path)(error).into()),
             Trouble::Interrupted => match meter::stopped() {
                 Some(Stopped::Steps) => Stop::Unanswered(ReadError::StepsExhausted),

@@ -110,22 +110,6 @@ pub enum Command {
         /// Its name.
         namespace: Namespace,
     },
-    /// Store an API key.
-    CreateApiKey {
-        /// BLAKE3 hash of the whole key text; the key itself is not stored.
-        key_hash: [u8; 32],
-        /// The namespace that the key opens.
-        namespace: Namespace,
-        /// When it stops working, in milliseconds since 1970; `None` = never.
-        expires_unix_ms: Option<i64>,
-        /// What its maker calls it.
-        label: String,
-    },
-    /// Remove an API key.
-    RevokeApiKey {
-        /// BLAKE3 hash of the whole key text.
-        key_hash: [u8; 32],
-    },
     /// Store a join token.
     CreateInvite {
         /// BLAKE3 hash of the token's secret.
@@ -306,9 +290,6 @@ pub enum Refusal {
     /// The namespace belongs to debros itself.
     #[error("namespace `{0}` belongs to debros itself: it cannot be dropped, replaced or opened by a key")]
     ReservedNamespace(Namespace),
-    /// There is no such API key.
-    #[error("the API key does not exist")]
-    NoSuchApiKey,
     /// The loaded file is no SQLite database.
     #[error("the file is not a usable SQLite database: {0}")]
     NotADatabase(String),

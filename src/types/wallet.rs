@@ -9,6 +9,8 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
+use super::excerpt;
+
 pub mod ethereum;
 mod solana;
 
@@ -87,7 +89,7 @@ impl FromStr for Chain {
         match text {
             "ETH" => Ok(Chain::Ethereum),
             "SOL" => Ok(Chain::Solana),
-            other => Err(InvalidChain(shown(other))),
+            other => Err(InvalidChain(excerpt(other))),
         }
     }
 }
@@ -117,9 +119,9 @@ impl WalletAddress {
         let read = match text.split_once(':') {
             Some(("eip155", address)) => WalletAddress::parse(Chain::Ethereum, address),
             Some(("solana", address)) => WalletAddress::parse(Chain::Solana, address),
-            _ => return Err(InvalidWallet::NotASubject(shown(text))),
+            _ => return Err(InvalidWallet::NotASubject(excerpt(text))),
         };
-        read.ok().filter(|wallet| wallet.subject() == text).ok_or_else(|| InvalidWallet::NotASubject(shown(text)))
+        read.ok().filter(|wallet| wallet.subject() == text).ok_or_else(|| InvalidWallet::NotASubject(excerpt(text)))
     }
 
     /// The wallet's one name across chains, in the manner of CAIP-10: `eip155:0x…` or `solana:…`. The key under which
@@ -183,15 +185,6 @@ impl Serialize for WalletAddress {
 impl<'de> Deserialize<'de> for WalletAddress {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<WalletAddress, D::Error> {
         WalletAddress::from_subject(&String::deserialize(deserializer)?).map_err(serde::de::Error::custom)
-    }
-}
-
-/// As much of a refused text as an error message bears.
-fn shown(text: &str) -> String {
-    const CHARS_MAX: usize = 64;
-    match text.char_indices().nth(CHARS_MAX) {
-        Some((end, _)) => format!("{}…", text[..end].escape_debug()),
-        None => text.escape_debug().to_string(),
     }
 }
 

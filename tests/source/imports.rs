@@ -9,7 +9,7 @@ const LAYERS: &[&[&str]] = &[
     &["sql", "mesh", "auth", "client"],
     &["raft"],
     &["cluster"],
-    &["kv", "pubsub", "http"],
+    &["kv", "accounts", "pubsub", "http"],
     &["bench"],
     &["gateway", "rqlite_api"],
     &["config"],
@@ -26,8 +26,8 @@ const ONLY: &[(&str, &[&str])] = &[
     ("auth", &[]),
     ("http", &["tasks"]),
     // HTTP never reaches below the cluster.
-    ("gateway", &["tasks", "cluster", "kv", "pubsub", "http", "auth"]),
-    ("rqlite_api", &["tasks", "cluster", "http", "auth"]),
+    ("gateway", &["tasks", "cluster", "kv", "accounts", "pubsub", "http", "auth"]),
+    ("rqlite_api", &["tasks", "cluster", "accounts", "http", "auth"]),
     ("config", &["telemetry"]),
     ("cli", &["daemon", "config", "telemetry", "bench"]),
 ];

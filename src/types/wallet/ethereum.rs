@@ -2,8 +2,8 @@
 
 use tiny_keccak::{Hasher, Keccak};
 
-use super::{Address, InvalidWallet, WalletAddress, shown};
-use crate::types::hex;
+use super::{Address, InvalidWallet, WalletAddress};
+use crate::types::{excerpt, hex};
 
 /// Keccak-256 (the hash that Ethereum uses; not SHA3-256) of `parts`, one after the other.
 pub fn keccak256(parts: &[&[u8]]) -> [u8; 32] {
@@ -23,13 +23,13 @@ pub fn wallet_of_key(coordinates: &[u8; 64]) -> WalletAddress {
 
 pub(super) fn parse(text: &str) -> Result<[u8; 20], InvalidWallet> {
     let digits = text.strip_prefix("0x").or_else(|| text.strip_prefix("0X")).unwrap_or(text);
-    let address = hex::decode::<20>(digits).ok_or_else(|| InvalidWallet::NotEthereum(shown(text)))?;
+    let address = hex::decode::<20>(digits).ok_or_else(|| InvalidWallet::NotEthereum(excerpt(text)))?;
     let mixed = digits.bytes().any(|b| b.is_ascii_lowercase()) && digits.bytes().any(|b| b.is_ascii_uppercase());
     if mixed && checksummed(&address)[2..] != *digits {
-        return Err(InvalidWallet::Checksum(shown(text)));
+        return Err(InvalidWallet::Checksum(excerpt(text)));
     }
     if address == [0; 20] {
-        return Err(InvalidWallet::NoHolder(shown(text)));
+        return Err(InvalidWallet::NoHolder(excerpt(text)));
     }
     Ok(address)
 }

@@ -2,7 +2,8 @@
 
 use ed25519_dalek::VerifyingKey;
 
-use super::{InvalidWallet, shown};
+use super::InvalidWallet;
+use crate::types::excerpt;
 
 /// The least and the most digits that 32 bytes take in base58.
 const DIGITS: std::ops::RangeInclusive<usize> = 32..=44;
@@ -12,10 +13,10 @@ pub(super) fn parse(text: &str) -> Result<[u8; 32], InvalidWallet> {
     // Decoding takes time quadratic in the length.
     let decoded = DIGITS.contains(&text.len()) && bs58::decode(text).onto(&mut key) == Ok(32);
     if !decoded {
-        return Err(InvalidWallet::NotSolana(shown(text)));
+        return Err(InvalidWallet::NotSolana(excerpt(text)));
     }
     if !has_a_holder(&key) {
-        return Err(InvalidWallet::NoHolder(shown(text)));
+        return Err(InvalidWallet::NoHolder(excerpt(text)));
     }
     Ok(key)
 }
