@@ -66,9 +66,6 @@ pub struct GatewayConfig {
     pub chain_id: u64,
     /// The network that Solana wallets sign for: mainnet, testnet, devnet or localnet.
     pub solana_cluster: String,
-    /// Pages that the login page may hand a new key to, besides programs on the user's own machine: origin and path, of
-    /// which everything below is meant.
-    pub login_callbacks: Vec<String>,
     /// Most keys of a namespace; 0 is without limit.
     pub kv_keys_max: u64,
     /// Most bytes of a namespace's keys and values; 0 is without limit.
@@ -104,7 +101,6 @@ impl Default for GatewayConfig {
             public_url: "http://localhost:6001".to_owned(),
             chain_id: 1,
             solana_cluster: "mainnet".to_owned(),
-            login_callbacks: Vec::new(),
             kv_keys_max: 1_000_000,
             kv_bytes_max: 1024 * 1024 * 1024,
             database_bytes_max: 10 * 1024 * 1024 * 1024,
