@@ -1,4 +1,4 @@
-//! debros: replicated SQLite in one process, for clients of rqlite.
+//! debros: replicated SQL, keys and values, and an HTTP gateway with wallet login, in one process.
 //!
 //! This is for somebody who is about to read the code: what it is built on, in which order to read it, and what happens
 //! to a request. What users are promised stands in `docs/guarantees.md`.
