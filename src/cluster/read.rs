@@ -13,10 +13,6 @@ use crate::types::command::{Execute, RowsWanted};
 use crate::types::statement::{StatementError, StatementErrorKind};
 use crate::types::{Command, Namespace, NodeId, Outcome, Statement, StatementResult};
 
-/// VM steps that a read may take on the worker that received it, about a millisecond. Most reads need a hundred; one
-/// that needs more is run again from its start on a thread where it may block.
-const QUICK_STEPS_MAX: u64 = 20_000;
-
 impl Cluster {
     /// Reads at the level asked for.
     ///
@@ -174,7 +170,8 @@ impl Cluster {
             self.wait_applied(index, deadline).await?;
         }
         let readers = self.readers_of(&read.namespace)?;
-        let quick = self.options(read, deadline, Work::StepsMax(QUICK_STEPS_MAX));
+        // Most reads need microseconds; one that needs more is run again from its start on a thread where it may block.
+        let quick = self.options(read, deadline, Work::Quick);
         match readers.query(&read.statements, &quick) {
             Err(ReadError::StepsExhausted | ReadError::Busy { .. }) => self.read_slowly(readers, read, deadline).await,
             results => results.map_err(storage),

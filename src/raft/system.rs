@@ -482,6 +482,7 @@ fn role_text(role: MemberRole) -> &'static str {
 }
 
 fn open_connection(path: &Path) -> rusqlite::Result<Connection> {
+    crate::sql::prepare_process()?;
     let connection = Connection::open(path)?;
     connection.pragma_update(None, "journal_mode", "wal")?;
     connection.pragma_update(None, "synchronous", "normal")?;

@@ -130,6 +130,7 @@ mod tests {
 
     fn user_file(folder: &Path, sql: &str) -> std::path::PathBuf {
         let path = folder.join("user.sqlite");
+        super::connection::prepare_process().expect("first");
         let connection = Connection::open(&path).expect("opens");
         connection.execute_batch(sql).expect("runs");
         connection.close().expect("closes");

@@ -20,7 +20,8 @@
 //! | versions, paths, ATTACH, VACUUM, connection settings | `admission`: refused |
 //! | statements that end the batch's transaction | `entry`, `database`: the batch is run again without them |
 //! | deferred foreign keys | checked per entry |
-//! | time limits | `meter`: counted in VM steps |
+//! | time limits | `meter`: counted in VM steps, and in the work of `functions` that do much in one |
+//! | memory of one statement | `heap`: counted from large values on |
 //! | full disk, I/O errors, no memory | `error`: the node stops |
 //! | `localtime` | the process runs with `TZ=UTC`, which is the daemon's duty |
 
@@ -34,10 +35,13 @@ mod effects;
 mod entry;
 mod error;
 mod ffi;
+mod functions;
+mod heap;
 mod idempotency;
 mod internal;
 mod meter;
 mod randomness;
+mod scalar;
 mod statement;
 mod tables;
 mod text;
@@ -53,13 +57,18 @@ mod database_tests;
 #[cfg(test)]
 mod fence_tests;
 #[cfg(test)]
+mod functions_tests;
+#[cfg(test)]
 mod replay_tests;
+#[cfg(test)]
+mod resource_tests;
 #[cfg(test)]
 mod testing;
 
 pub use adopt::adopt;
 pub use backup::BackupOptions;
 pub use connection::ForeignKeys;
+pub use connection::prepare_process;
 pub use database::{BatchEntry, Checkpoint, Database};
 pub use dump::DumpError;
 pub use error::{AdoptError, ReadError, SqlError};
