@@ -77,15 +77,17 @@ impl Cluster {
     }
 
     async fn read_stale(&self, read: &Read, deadline: Instant) -> Result<ReadAnswer, ClusterError> {
-        if let Some(freshness) = read.freshness
-            && !self.is_leader()
-        {
+        if let Some(freshness) = read.freshness {
             self.check_freshness(freshness)?;
         }
         self.answer_here(read, deadline).await
     }
 
     fn check_freshness(&self, freshness: Freshness) -> Result<(), ClusterError> {
+        if self.is_leader() {
+            let leads = leads_freshly(self.raft().quorum_silence(), self.raft().lease(), freshness.max_age);
+            return if leads { Ok(()) } else { Err(ClusterError::StaleRead) };
+        }
         let contact = self.last_contact().ok_or(ClusterError::StaleRead)?;
         if contact > freshness.max_age {
             return Err(ClusterError::StaleRead);
@@ -229,6 +231,29 @@ impl Cluster {
     }
 }
 
+/// Whether a node that takes itself for the leader is as fresh as asked. One that is cut off does not notice at once
+/// that others have elected another; until a quorum has been silent for the lease there can be none.
+fn leads_freshly(silence: Option<Duration>, lease: Duration, max_age: Duration) -> bool {
+    silence.is_some_and(|silence| silence <= max_age.max(lease))
+}
+
 pub(super) fn storage(error: impl std::fmt::Display) -> ClusterError {
     ClusterError::Storage(error.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_leader_that_no_quorum_answers_is_stale_like_anybody() {
+        let [short, lease, long] = [10, 1000, 5000].map(Duration::from_millis);
+        assert!(leads_freshly(Some(Duration::ZERO), lease, short));
+        // Heartbeats are not as frequent as a caller may ask; nobody else can lead yet.
+        assert!(leads_freshly(Some(lease), lease, short));
+        assert!(!leads_freshly(Some(lease + short), lease, short));
+        assert!(leads_freshly(Some(lease + short), lease, long));
+        assert!(!leads_freshly(Some(long + short), lease, long));
+        assert!(!leads_freshly(None, lease, long), "it has led nobody yet");
+    }
 }
