@@ -11,13 +11,13 @@ use openraft::type_config::TypeConfigExt;
 use openraft::vote::RaftLeaderId;
 use openraft::{EntryPayload, RaftLogReader, RaftSnapshotBuilder, StorageError};
 
-use super::apply::{ApplyJoin, ApplyThread, Directories, StateView};
+use super::apply::{ApplyJoin, ApplyThread, Directories, StateView, Work};
 use super::log_store::{Durable, LogStore, LogWriter};
 use super::snapshot::Fence;
 use super::state_machine::StateMachine;
-use super::type_config::{Entry, LeaderId, LogData, LogId, TypeConfig, Vote};
-use crate::types::command::Execute;
-use crate::types::{Command, Envelope, Namespace, NodeId, Stamp, Statement};
+use super::type_config::{Entry, LeaderId, LogData, LogId, Membership, TypeConfig, Vote};
+use crate::types::command::{Execute, MemberRole, Refusal};
+use crate::types::{Command, Envelope, Namespace, NodeId, Outcome, Stamp, Statement};
 
 struct Builder;
 
@@ -190,5 +190,47 @@ async fn files_being_sent_stand_still_while_writes_and_snapshots_go_on() {
     assert!(Fence::raise(&store.machine.apply).await.is_err(), "one snapshot is sent at a time");
     drop(fence);
     assert_eq!(store.rows(), 8998);
+    store.close();
+}
+
+fn membership(index: u64, nodes: &[u64]) -> Entry {
+    let nodes = nodes.iter().map(|number| NodeId::from(*number));
+    let membership = Membership::new_with_defaults(vec![[NodeId::from(1)].into()], nodes);
+    Entry::new(log_id(index), EntryPayload::Membership(membership))
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_token_does_not_let_a_removed_node_in_again() {
+    let dir = tempfile::tempdir().expect("temp dir");
+    let store = Store::open(dir.path());
+    let create = |index, secret, role| {
+        entry(index, Command::CreateInvite { secret_hash: [secret; 32], role, expires_unix_ms: i64::MAX })
+    };
+    let redeem = |index, secret, node: u64, role| {
+        let node = NodeId::from(node);
+        entry(index, Command::RedeemInvite { secret_hash: [secret; 32], node, role, addresses: Vec::new() })
+    };
+    let entries = vec![
+        create(1, 8, MemberRole::Node),
+        create(2, 9, MemberRole::Gateway),
+        redeem(3, 8, 2, MemberRole::Node),
+        redeem(4, 9, 3, MemberRole::Gateway),
+        membership(5, &[1, 2]),
+        // The first answer may have been lost.
+        redeem(6, 8, 2, MemberRole::Node),
+        redeem(7, 9, 3, MemberRole::Gateway),
+        membership(8, &[1]),
+        entry(9, Command::RemoveGateway { node: NodeId::from(3) }),
+        redeem(10, 8, 2, MemberRole::Node),
+        redeem(11, 9, 3, MemberRole::Gateway),
+    ];
+    let outcomes = store.machine.apply.ask(|reply| Work::Apply { entries, reply }).await.expect("applies");
+    for admitted in [2, 3, 5, 6] {
+        assert_eq!(outcomes[admitted], Outcome::Admitted, "{admitted}");
+    }
+    for refused in [9, 10] {
+        assert_eq!(outcomes[refused], Outcome::Refused(Refusal::InvalidInvite), "{refused}");
+    }
+    assert!(store.view.system().invites.is_empty() && store.view.system().gateways.is_empty());
     store.close();
 }
