@@ -92,7 +92,7 @@ impl Call<'_> {
         let written = json::write(&envelope, style);
         let mut answer = match written {
             Ok(bytes) => reply::json(bytes),
-            Err(number) => Failure::from(number).into_reply(),
+            Err(error) => Failure::from(error).into_reply(),
         };
         reply::set_served_by(&mut answer, served_by, &self.face.served_by);
         if let Some(index) = index {

@@ -8,7 +8,7 @@ use hyper::StatusCode;
 use super::access::Denied;
 use super::body::BodyError;
 use super::go_number::NotFinite;
-use super::json::{self, Envelope, Style};
+use super::json::{self, Envelope, Style, WriteError};
 use super::parameters::ParameterError;
 use super::reply::{self, Reply};
 use crate::cluster::ClusterError;
@@ -44,6 +44,9 @@ pub(super) enum Failure {
     /// A result that JSON has no number for.
     #[error("json: error calling MarshalJSON for type *http.DBResults: json: unsupported value: {}", .0.0)]
     NotFinite(NotFinite),
+    /// Results whose JSON would be too large.
+    #[error(transparent)]
+    AnswerTooLarge(WriteError),
     /// A fixed status and text.
     #[error("{1}")]
     Text(StatusCode, String),
@@ -56,9 +59,12 @@ pub(super) enum Failure {
     },
 }
 
-impl From<NotFinite> for Failure {
-    fn from(number: NotFinite) -> Failure {
-        Failure::NotFinite(number)
+impl From<WriteError> for Failure {
+    fn from(error: WriteError) -> Failure {
+        match error {
+            WriteError::NotFinite(number) => Failure::NotFinite(number),
+            too_large @ WriteError::TooLarge { .. } => Failure::AnswerTooLarge(too_large),
+        }
     }
 }
 
@@ -111,6 +117,7 @@ impl Failure {
                 reply::error(status_of(&error).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR), &message)
             }
             Failure::NotFinite(_) => reply::error(StatusCode::INTERNAL_SERVER_ERROR, &message),
+            Failure::AnswerTooLarge(_) => reply::error(StatusCode::PAYLOAD_TOO_LARGE, &message),
             Failure::Text(status, _) => reply::error(status, &message),
             Failure::File { doing, source } => {
                 tracing::error!(error = %source, "{doing}");

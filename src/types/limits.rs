@@ -56,6 +56,10 @@ pub const RESULT_ROWS_MAX: usize = 1_000_000;
 /// Most bytes that the results of one request may hold in memory.
 pub const RESULT_BYTES_MAX: usize = 64 * 1024 * 1024;
 
+/// Largest encoded answer: the largest results in their usual forms, as base64 or with short names. Other forms can be
+/// twenty times as large, and are held in memory until the client has taken them.
+pub const ANSWER_BYTES_MAX: usize = 2 * RESULT_BYTES_MAX;
+
 /// Longest a read may run when its caller names no deadline.
 pub const READ_DEADLINE_DEFAULT: Duration = Duration::from_secs(30);
 
