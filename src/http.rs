@@ -6,6 +6,7 @@
 
 pub(crate) mod go_duration;
 mod stall;
+mod upload;
 
 use std::io;
 use std::net::SocketAddr;
@@ -26,6 +27,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::tasks::Tasks;
 use stall::StallGuard;
+pub(crate) use upload::{UploadError, read_upload};
 
 /// The body of an answer: in memory, or a stream.
 pub(crate) type ReplyBody = Either<Full<Bytes>, UnsyncBoxBody<Bytes, io::Error>>;
