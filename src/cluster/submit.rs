@@ -27,19 +27,13 @@ impl Cluster {
         let _in_flight = wait.await.map_err(|_| ClusterError::Overloaded)?.map_err(|_| ClusterError::Stopping)?;
         let repeatable = matches!(&command, Command::Execute(execute) if execute.idempotency.is_some());
         let search = Search::until(deadline);
-        let mut unknown = false;
+        let mut attempts = Attempts { repeatable, unknown: false };
         loop {
-            let again = match self.attempt(&command, &search).await {
-                Ok(Some(applied)) => return refused_as_error(applied),
-                Ok(None) => search.pause().await,
-                Err(ClusterError::LeadershipLost) if repeatable => {
-                    unknown = true;
-                    search.pause().await
-                }
-                Err(error) => Err(error),
-            };
-            // Once an attempt may have taken effect, no later one can say that nothing did.
-            again.map_err(|error| if unknown { ClusterError::LeadershipLost } else { error })?;
+            match attempts.judge(self.attempt(&command, &search).await) {
+                Verdict::Done(applied) => return refused_as_error(applied),
+                Verdict::Failed(error) => return Err(error),
+                Verdict::Again => search.pause().await.map_err(|error| attempts.at_last(error))?,
+            }
         }
     }
 
@@ -89,6 +83,39 @@ impl Cluster {
     }
 }
 
+/// What is known of the attempts to carry out one command.
+struct Attempts {
+    /// Whether a second effect is impossible.
+    repeatable: bool,
+    /// Whether one of them may have taken effect.
+    unknown: bool,
+}
+
+enum Verdict {
+    Done(Applied),
+    Again,
+    Failed(ClusterError),
+}
+
+impl Attempts {
+    fn judge(&mut self, attempt: Result<Option<Applied>, ClusterError>) -> Verdict {
+        match attempt {
+            Ok(Some(applied)) => Verdict::Done(applied),
+            Ok(None) => Verdict::Again,
+            Err(ClusterError::LeadershipLost) if self.repeatable => {
+                self.unknown = true;
+                Verdict::Again
+            }
+            Err(error) => Verdict::Failed(self.at_last(error)),
+        }
+    }
+
+    /// Once an attempt may have taken effect, no later one can say that nothing did.
+    fn at_last(&self, error: ClusterError) -> ClusterError {
+        if self.unknown { ClusterError::LeadershipLost } else { error }
+    }
+}
+
 pub(super) fn unexpected(response: &PeerResponse) -> ClusterError {
     ClusterError::Storage(format!("the leader's answer does not fit the question: {response:?}"))
 }
@@ -130,6 +157,7 @@ fn size_of_statement(statement: &Statement) -> usize {
 
 #[cfg(test)]
 mod tests {
+    use super::super::error::WriteOutcome;
     use super::*;
 
     #[test]
@@ -137,5 +165,30 @@ mod tests {
         assert_eq!(host_port("/ip4/10.0.0.1/tcp/4001").as_deref(), Some("10.0.0.1:4001"));
         assert_eq!(host_port("/ip6/::1/tcp/4001").as_deref(), Some("[::1]:4001"));
         assert_eq!(host_port("/ip4/10.0.0.1"), None);
+    }
+
+    #[test]
+    fn an_unknown_outcome_is_not_turned_into_a_known_one_by_later_attempts() {
+        let lost = || Err(ClusterError::LeadershipLost);
+        let mut attempts = Attempts { repeatable: true, unknown: false };
+        assert!(matches!(attempts.judge(Ok(None)), Verdict::Again));
+        assert_eq!(attempts.at_last(ClusterError::NoLeader).outcome(), WriteOutcome::NotExecuted);
+        assert!(matches!(attempts.judge(lost()), Verdict::Again));
+        assert!(matches!(attempts.judge(Ok(None)), Verdict::Again));
+        for error in [ClusterError::NoLeader, ClusterError::Overloaded, ClusterError::Stopping] {
+            assert_eq!(attempts.at_last(error.clone()).outcome(), WriteOutcome::Unknown);
+            let Verdict::Failed(told) = attempts.judge(Err(error)) else { panic!("it is over") };
+            assert_eq!(told.outcome(), WriteOutcome::Unknown);
+        }
+        // Without a key it is not tried again at all.
+        let mut attempts = Attempts { repeatable: false, unknown: false };
+        assert!(matches!(attempts.judge(lost()), Verdict::Failed(ClusterError::LeadershipLost)));
+    }
+
+    #[test]
+    fn a_core_that_stopped_with_an_entry_on_its_way_says_nothing_about_it() {
+        let stopped = ClusterError::from(ProposeError::Stopped("storage failed".to_owned()));
+        assert_eq!(stopped.outcome(), WriteOutcome::Unknown);
+        assert_eq!(ClusterError::from(ProposeError::Unknown).outcome(), WriteOutcome::Unknown);
     }
 }

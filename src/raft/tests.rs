@@ -2,6 +2,7 @@
 
 use std::io::{Read, Seek, SeekFrom};
 use std::path::Path;
+use std::sync::atomic::Ordering;
 
 use bytes::Bytes;
 use openraft::entry::RaftEntry;
@@ -232,5 +233,87 @@ async fn a_token_does_not_let_a_removed_node_in_again() {
         assert_eq!(outcomes[refused], Outcome::Refused(Refusal::InvalidInvite), "{refused}");
     }
     assert!(store.view.system().invites.is_empty() && store.view.system().gateways.is_empty());
+    store.close();
+}
+
+/// A user's file with a table `t` of so many rows.
+fn user_file(dir: &Path, rows: u64) -> Vec<u8> {
+    let path = dir.join("user.sqlite");
+    let connection = rusqlite::Connection::open(&path).expect("opens");
+    connection.execute_batch("DROP TABLE IF EXISTS t; CREATE TABLE t (id INTEGER PRIMARY KEY)").expect("creates");
+    for _ in 0..rows {
+        connection.execute_batch("INSERT INTO t DEFAULT VALUES").expect("inserts");
+    }
+    connection.close().expect("closes");
+    std::fs::read(&path).expect("reads")
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_load_and_a_drop_end_the_transfer_of_the_files_that_they_replace() {
+    let dir = tempfile::tempdir().expect("temp dir");
+    let mut store = Store::open(dir.path());
+    let other: Namespace = "other".parse().expect("a name");
+    store.append(entries(1, 20)).await;
+    store.apply(entries(1, 5)).await;
+    store.apply(vec![entry(6, Command::CreateNamespace { namespace: other.clone() })]).await;
+    let database = user_file(dir.path(), 2);
+    let changes = [
+        Command::Load { namespace: Namespace::default_namespace(), database },
+        Command::DropNamespace { namespace: other },
+    ];
+    for (index, change) in (7..).zip(changes) {
+        let fence = Fence::raise(&store.machine.apply).await.expect("is raised");
+        assert!(!fence.snapshot.broken.load(Ordering::Acquire));
+        store.apply(vec![entry(index, change)]).await;
+        assert!(fence.snapshot.broken.load(Ordering::Acquire), "entry {index}");
+    }
+    store.close();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_fence_that_nobody_waited_for_does_not_stay() {
+    let dir = tempfile::tempdir().expect("temp dir");
+    let mut store = Store::open(dir.path());
+    store.append(entries(1, 20)).await;
+    store.apply(entries(1, 10)).await;
+    // Gone before the answer.
+    let (reply, answer) = tokio::sync::oneshot::channel();
+    drop(answer);
+    store.machine.apply.send_for_test(Work::Fence { reply }).await;
+    drop(Fence::raise(&store.machine.apply).await.expect("the first one is gone"));
+    // Gone after the answer was sent and before it was taken.
+    let (reply, answer) = tokio::sync::oneshot::channel();
+    store.machine.apply.send_for_test(Work::Fence { reply }).await;
+    store.apply(entries(11, 12)).await;
+    drop(answer);
+    let fence = Fence::raise(&store.machine.apply).await.expect("the second one is gone");
+    assert!(Fence::raise(&store.machine.apply).await.is_err(), "this one is held");
+    drop(fence);
+    store.close();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_crash_in_the_middle_of_a_load_is_finished_by_the_next_start() {
+    let dir = tempfile::tempdir().expect("temp dir");
+    let mut store = Store::open(dir.path());
+    let load =
+        || entry(11, Command::Load { namespace: Namespace::default_namespace(), database: user_file(dir.path(), 3) });
+    let log = [entries(1, 10), vec![load()], entries(12, 12)].concat();
+    store.append(log).await;
+    store.apply(entries(1, 10)).await;
+    assert_eq!(store.rows(), 8);
+    store.close();
+    // As a crash leaves it after the first of the two renames: both files, and the old one's write-ahead log.
+    let (old, staged) = (dir.path().join("db/default.sqlite"), dir.path().join("db/default.staged"));
+    std::fs::write(&staged, user_file(dir.path(), 3)).expect("writes");
+    crate::sql::adopt(&staged, 11).expect("adopts");
+    std::fs::write(dir.path().join("db/default.sqlite-wal"), b"of the old file").expect("writes");
+    let mut store = Store::open(dir.path());
+    assert!(old.exists() && !staged.exists());
+    assert_eq!(store.rows(), 3, "the loaded file is in its place");
+    // The log has the load after what `_system` says was applied: it is there already.
+    store.apply(vec![load()]).await;
+    store.apply(entries(12, 12)).await;
+    assert_eq!(store.rows(), 4);
     store.close();
 }
