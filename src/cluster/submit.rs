@@ -193,6 +193,7 @@ fn size_of_statement(statement: &Statement) -> usize {
 mod tests {
     use std::time::Duration;
 
+    use super::super::error::WriteOutcome;
     use super::*;
     use crate::types::Namespace;
     use crate::types::command::{Execute, IdempotencyKey};
