@@ -10,6 +10,7 @@ use super::address::{HostPort, PeerAddress};
 use super::discovery::check_peers;
 use super::problem::{Problem, Problems};
 use super::units;
+use crate::types::callback_url::CallbackUrl;
 use crate::types::{IpRange, Namespace};
 
 /// The HTTP and WebSocket face.
@@ -64,7 +65,7 @@ pub struct GatewayConfig {
     pub solana_cluster: String,
     /// Pages that the login page may hand a new key to, besides programs on the user's own machine: origin and path, of
     /// which everything below is meant.
-    pub login_callbacks: Vec<String>,
+    pub login_callbacks: Vec<CallbackUrl>,
     /// Most keys of a namespace; 0 is without limit.
     pub kv_keys_max: u64,
     /// Most bytes of a namespace's keys and values; 0 is without limit.
@@ -134,6 +135,14 @@ impl GatewayConfig {
                 problems.add(
                     Problem::new(format!("gateway.allowed_origins[{position}]"), format!("invalid origin `{origin}`"))
                         .hint("expected `*` or scheme and host, for example https://app.example.org"),
+                );
+            }
+        }
+        for (position, callback) in self.login_callbacks.iter().enumerate() {
+            if callback.has_query() {
+                problems.add(
+                    Problem::new(format!("gateway.login_callbacks[{position}]"), format!("`{callback}` has a query"))
+                        .hint("leave it out; a callback may have any query"),
                 );
             }
         }

@@ -163,6 +163,8 @@ const refusal = (answer, told, { namespace, wallet }) => {
       return new Problem(`The namespace “${namespace}” is not open to this wallet.`,
         "It belongs to somebody else, or new names are not given away here. Pick another name, or ask the owner of this " +
         `one to invite ${wallet}.`, "namespace");
+    case 409:
+      return new Problem(`The gateway refuses: ${said}.`, "Free some room there, or pick another namespace.", "namespace");
     case 429: {
       const seconds = Number(answer.headers.get("Retry-After"));
       return new Problem("There were too many attempts from here.",
