@@ -32,7 +32,7 @@ pub use login::{Challenge, Proof, Purpose, Registered};
 pub use migrations::{MigrationError, MigrationFile, migrate};
 pub use namespaces::{Member, NamespaceSummary};
 pub use sessions::Tokens;
-pub use upkeep::keep;
+pub use upkeep::{UpkeepError, keep};
 
 use std::fmt;
 use std::sync::Arc;

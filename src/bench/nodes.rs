@@ -1,6 +1,8 @@
 //! Nodes for the time of a run: processes of this program, started and joined as an operator would.
 
+use std::fs::DirBuilder;
 use std::fs::File;
+use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -129,7 +131,8 @@ fn command(program: &Path, directory: &Path) -> Command {
 
 fn spawn(program: &Path, directory: &Path, config: &Path, token: Option<&str>) -> Result<Child, BenchError> {
     let failed = |source| BenchError::Disk { path: directory.to_owned(), source };
-    std::fs::create_dir(directory).map_err(failed)?;
+    // A node refuses a directory that others can read.
+    DirBuilder::new().mode(0o700).create(directory).map_err(failed)?;
     let log = File::create(directory.join("log")).map_err(failed)?;
     let mut command = command(program, directory);
     command.arg(if token.is_some() { "node" } else { "bootstrap" }).arg("--config").arg(config);

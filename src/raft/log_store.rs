@@ -281,11 +281,16 @@ impl Shared {
             none => none.insert(LogFileReader::open(&self.path)?),
         };
         let mut entries = reader.read(start, end.min(base), bytes_max)?;
+        let tail = self.tail();
+        // The log may have been cut below what was just read; then the file's entries are not the log's any more.
+        let base = base.min(tail.base);
+        entries.truncate(entries.partition_point(|entry| entry.log_id.index < base));
         let bytes: usize = entries.iter().map(codec::entry_bytes).sum();
         let complete = entries.last().is_none_or(|last| last.log_id.index + 1 == base);
         if complete && base < end && bytes < bytes_max {
-            entries.extend(take_range(&self.tail().entries, base, end, bytes_max - bytes));
+            entries.extend(take_range(&tail.entries, start.max(base), end, bytes_max - bytes));
         }
+        drop(tail);
         match entries.windows(2).find(|pair| pair[0].log_id.index + 1 != pair[1].log_id.index) {
             Some(gap) => Err(io::Error::other(format!("the log has no entry after index {}", gap[0].log_id.index))),
             None => Ok(entries),
@@ -482,5 +487,141 @@ impl Done {
             }
             Done::Nobody => {}
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use openraft::EntryPayload;
+    use openraft::entry::RaftEntry as _;
+    use openraft::type_config::TypeConfigExt as _;
+    use openraft::vote::RaftLeaderId as _;
+
+    use super::super::type_config::{LeaderId, LogData};
+    use super::*;
+    use crate::types::NodeId;
+
+    fn id(term: u64, index: u64) -> LogId {
+        LogId { leader_id: LeaderId::new(term, NodeId::from(1)), index }
+    }
+
+    fn entry(term: u64, index: u64) -> Entry {
+        Entry::new(id(term, index), EntryPayload::Normal(LogData(vec![7; 100].into())))
+    }
+
+    fn entries(term: u64, from: u64, to: u64) -> Vec<Entry> {
+        (from..=to).map(|index| entry(term, index)).collect()
+    }
+
+    fn ids(entries: &[Entry]) -> Vec<LogId> {
+        entries.iter().map(|entry| entry.log_id).collect()
+    }
+
+    async fn append(log: &mut LogStore, entries: Vec<Entry>) {
+        let (done, flushed) = TypeConfig::oneshot();
+        log.append(entries, IOFlushed::signal(done)).await.expect("appends");
+        flushed.await.expect("answers").expect("is durable");
+    }
+
+    /// A writer that cannot write: what is cut off stays in the file for as long as this lives.
+    fn stop_writes(directory: &Path) -> rusqlite::Connection {
+        let other = rusqlite::Connection::open(directory.join("log.sqlite")).expect("opens");
+        other.execute_batch("BEGIN IMMEDIATE").expect("locks");
+        other
+    }
+
+    #[tokio::test]
+    async fn what_was_cut_off_is_not_read_again_while_it_is_still_in_the_file() {
+        let dir = tempfile::tempdir().expect("temp dir");
+        let (mut log, writer) = LogStore::open(dir.path()).expect("opens");
+        append(&mut log, entries(1, 1, 30)).await;
+        // Entries 1 to 20 have left memory, as they do when there are many.
+        {
+            let mut tail = log.shared.tail();
+            tail.entries.drain(..20);
+            tail.base = 21;
+        }
+        let locked = stop_writes(dir.path());
+        log.truncate_after(Some(id(1, 10))).await.expect("cuts");
+        assert_eq!(ids(&log.shared.read(1, 40, usize::MAX).expect("reads")), ids(&entries(1, 1, 10)));
+        let (done, flushed) = TypeConfig::oneshot();
+        log.append(entries(2, 11, 15), IOFlushed::signal(done)).await.expect("appends");
+        let expected = [ids(&entries(1, 5, 10)), ids(&entries(2, 11, 15))].concat();
+        assert_eq!(ids(&log.shared.read(5, 40, usize::MAX).expect("reads")), expected);
+        assert_eq!(ids(&log.shared.read(12, 14, usize::MAX).expect("reads")), ids(&entries(2, 12, 13)));
+        drop(locked);
+        flushed.await.expect("answers").expect("is durable");
+        assert_eq!(ids(&log.shared.read(5, 40, usize::MAX).expect("reads")), expected);
+        drop(log);
+        writer.join();
+    }
+
+    #[tokio::test]
+    async fn after_a_cut_nothing_passes_for_durable_by_the_id_of_what_was_cut() {
+        let dir = tempfile::tempdir().expect("temp dir");
+        let (mut log, writer) = LogStore::open(dir.path()).expect("opens");
+        append(&mut log, entries(1, 1, 30)).await;
+        log.truncate_after(Some(id(1, 10))).await.expect("cuts");
+        // Votes and changes of the log go the same way, in order: the cut is done.
+        log.save_vote(&Vote::new_committed(1, NodeId::from(1))).await.expect("saves");
+        let locked = stop_writes(dir.path());
+        let (done, flushed) = TypeConfig::oneshot();
+        log.append(entries(1, 11, 15), IOFlushed::signal(done)).await.expect("appends");
+        let mut durable = log.durable();
+        let early = tokio::time::timeout(Duration::from_millis(200), durable.wait(id(1, 15))).await;
+        assert!(early.is_err(), "entry 15 is not on disk");
+        drop(locked);
+        flushed.await.expect("answers").expect("is durable");
+        durable.wait(id(1, 15)).await.expect("is on disk");
+        drop((log, durable));
+        writer.join();
+    }
+
+    #[tokio::test]
+    async fn entries_cut_off_while_they_were_written_do_not_let_their_successors_leave_memory() {
+        let dir = tempfile::tempdir().expect("temp dir");
+        let (mut log, writer) = LogStore::open(dir.path()).expect("opens");
+        append(&mut log, entries(1, 1, 10)).await;
+        let locked = stop_writes(dir.path());
+        let mut pending = Vec::new();
+        for batch in [entries(1, 11, 20), entries(2, 11, 20)] {
+            let (done, flushed) = TypeConfig::oneshot();
+            log.append(batch, IOFlushed::signal(done)).await.expect("appends");
+            pending.push(flushed);
+            if pending.len() == 1 {
+                log.truncate_after(Some(id(1, 10))).await.expect("cuts");
+            }
+        }
+        assert!(!log.shared.tail().has(id(1, 15)) && log.shared.tail().has(id(2, 15)));
+        assert_eq!(log.shared.tail().durable_index, 10);
+        drop(locked);
+        for flushed in pending {
+            flushed.await.expect("answers").expect("is durable");
+        }
+        assert_eq!(log.shared.tail().durable_index, 20);
+        assert_eq!(ids(&log.shared.read(1, 40, usize::MAX).expect("reads")).last(), Some(&id(2, 20)));
+        drop(log);
+        writer.join();
+    }
+
+    #[tokio::test]
+    async fn a_read_ends_before_the_entry_that_would_pass_its_limit_from_memory_and_file() {
+        let dir = tempfile::tempdir().expect("temp dir");
+        let (mut log, writer) = LogStore::open(dir.path()).expect("opens");
+        append(&mut log, entries(1, 1, 9)).await;
+        let one = codec::entry_bytes(&entry(1, 1));
+        for in_memory in [true, false] {
+            if !in_memory {
+                let mut tail = log.shared.tail();
+                tail.entries.drain(..5);
+                tail.base = 6;
+            }
+            for (bytes_max, count) in [(1, 1), (one, 1), (2 * one, 2), (3 * one - 1, 2), (3 * one, 3)] {
+                assert_eq!(log.shared.read(1, 6, bytes_max).expect("reads").len(), count, "{bytes_max} {in_memory}");
+            }
+            assert_eq!(log.shared.read(1, 10, 8 * one).expect("reads").len(), 8, "{in_memory}");
+        }
+        drop(log);
+        writer.join();
     }
 }
