@@ -1,10 +1,11 @@
-//! How many one-statement entries per second one namespace's writer applies, by batch size, and how many point reads
-//! one thread answers. Prints figures; asserts nothing.
+//! How many one-statement entries and single puts per second one namespace's writer applies, by batch size, and how
+//! many point reads one thread answers. Prints figures; asserts nothing.
 
 use std::time::{Duration, Instant};
 
 use debros::sql::{BatchEntry, Change, Database, ReadOptions, Readers, Work};
 use debros::types::command::{Execute, Stamp};
+use debros::types::kv::{Condition, Expiry, Kv, KvOp};
 use debros::types::{Namespace, Statement, Value};
 
 const ENTRIES_PER_SIZE: u64 = 200_000;
@@ -30,6 +31,10 @@ fn main() {
         let rate = apply_rate(&mut database, size);
         println!("apply, batches of {size:4}: {rate:8.0} entries/s");
     }
+    for size in [1, 16, 64, 256, 1024] {
+        let rate = put_rate(&mut database, size);
+        println!("puts,  batches of {size:4}: {rate:8.0} entries/s");
+    }
     let readers = Readers::open(database.path()).expect("opens");
     println!("point reads, one thread: {:8.0} reads/s", read_rate(&readers));
 }
@@ -44,6 +49,37 @@ fn apply_rate(database: &mut Database, size: u64) -> f64 {
             index,
             stamp: Stamp { unix_ms: 1_700_000_000_000, seed: index },
             change: Change::Execute(execute),
+        })
+        .collect();
+    let start = Instant::now();
+    for batch in entries.chunks(size as usize) {
+        database.apply(batch).expect("applies");
+    }
+    entries.len() as f64 / start.elapsed().as_secs_f64()
+}
+
+/// Ten thousand keys in a scattered order, 100 bytes each: most puts replace.
+fn put_rate(database: &mut Database, size: u64) -> f64 {
+    let entries = if size == 1 { ENTRIES_PER_SIZE / 4 } else { ENTRIES_PER_SIZE };
+    let puts: Vec<Kv> = (0..entries)
+        .map(|number| {
+            let op = KvOp::Put {
+                key: format!("user/{:05}", number * 7_919 % 10_000).parse().expect("a key"),
+                value: vec![number as u8; 100],
+                content_type: None,
+                condition: Condition::Always,
+                expiry: Expiry::Never,
+            };
+            Kv::new(Namespace::default_namespace(), vec![op])
+        })
+        .collect();
+    let first = database.applied_index() + 1;
+    let entries: Vec<BatchEntry<'_>> = (first..)
+        .zip(&puts)
+        .map(|(index, kv)| BatchEntry {
+            index,
+            stamp: Stamp { unix_ms: 1_700_000_000_000, seed: index },
+            change: Change::Kv(kv),
         })
         .collect();
     let start = Instant::now();

@@ -1,4 +1,4 @@
-//! debros: replicated SQLite in one process, for clients of rqlite.
+//! debros: replicated SQL, keys and values, and an HTTP gateway with wallet login, in one process.
 //!
 //! This is for somebody who is about to read the code: what it is built on, in which order to read it, and what happens
 //! to a request. What users are promised stands in `docs/guarantees.md`.
@@ -90,7 +90,8 @@
 //! LOCK  identity.key  cluster.json        one process, one node, one cluster, for its whole life
 //! cluster.key                             the cluster's secret, the same for all who were let in
 //! raft/log.sqlite                         votes and entries, fsynced; a checksum in every row
-//! db/_system.sqlite                       namespaces, keys, invitations; how far everything is applied
+//! db/_system.sqlite                       namespaces, invitations; how far everything is applied
+//! db/_accounts.sqlite                     owners, members, hashes of keys and tokens; written by SQL as a tenant's file is
 //! db/<namespace>.sqlite                   not fsynced per write: the log brings back what a crash took
 //! snapshots/  tmp/                        what is being received, what is being sent to a client
 //! addresses.json  admin.sock              only while the process runs

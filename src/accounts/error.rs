@@ -2,8 +2,8 @@
 
 use crate::auth::wallet_signature::SignatureError;
 use crate::cluster::ClusterError;
-use crate::types::Namespace;
 use crate::types::statement::StatementError;
+use crate::types::{Namespace, Scopes};
 
 /// Why an operation on accounts was not done.
 #[derive(Debug, thiserror::Error)]
@@ -41,6 +41,14 @@ pub enum AccountError {
     /// The key is not there.
     #[error("the API key does not exist")]
     NoSuchKey,
+    /// Who asks may do less than the key: its new text would let them do more than they may.
+    #[error("the key may do {scopes}, which is more than the {own} of whoever asks for its new text")]
+    BeyondOwnScopes {
+        /// What the key may do.
+        scopes: Scopes,
+        /// What the caller may do.
+        own: Scopes,
+    },
     /// The application is not there.
     #[error("app not found")]
     NoSuchApp,

@@ -6,7 +6,7 @@ use super::apps::{self, changed};
 use super::namespaces::{expecting_one, stored};
 use super::rows::{named, text};
 use super::sessions::{NewSession, Tokens};
-use super::{AccountError, Accounts, Party, SignUp, Transacted, audit, random, unix_ms};
+use super::{AccountError, Accounts, Party, SignUp, Transacted, audit, milliseconds, random, unix_ms};
 use crate::auth::challenge_fields::InvalidField;
 use crate::auth::{self, Nonce};
 use crate::cluster::Level;
@@ -98,7 +98,7 @@ impl Accounts {
     ) -> Result<Challenge, AccountError> {
         let party = &self.options().party;
         let issued_unix_ms = unix_ms();
-        let expires_unix_ms = issued_unix_ms + limits::CHALLENGE_TTL.as_millis() as i64;
+        let expires_unix_ms = issued_unix_ms + milliseconds(self.options().lifetimes.challenge);
         let nonce = Nonce::from_random(random()?);
         let terms = Terms { party: party.clone(), issued_unix_ms, expires_unix_ms };
         let message = terms.challenge(wallet, namespace, purpose, nonce.clone())?.message();
@@ -133,9 +133,7 @@ impl Accounts {
             )),
         ];
         match self.transact(statements, deadline).await? {
-            Transacted::Done(_) => {
-                Ok(Challenge { nonce: nonce.as_str().to_owned(), message, expires_unix_ms })
-            }
+            Transacted::Done(_) => Ok(Challenge { nonce: nonce.as_str().to_owned(), message, expires_unix_ms }),
             Transacted::Unmet(_, error) => Err(AccountError::of_statement(&error)),
         }
     }
@@ -148,7 +146,7 @@ impl Accounts {
     pub async fn log_in(&self, proof: &Proof, deadline: Instant) -> Result<Tokens, AccountError> {
         let checked = self.check(proof, Purpose::Login, deadline).await?;
         let session = NewSession::for_wallet(proof.wallet.subject())?;
-        let mut statements = session.statements(&proof.namespace);
+        let mut statements = session.statements(&proof.namespace, self.options().lifetimes.refresh_token);
         statements.push(audit(&proof.namespace, &proof.wallet.subject(), "login", ""));
         self.accept(proof, &checked, statements, deadline).await?;
         self.tokens(&proof.namespace, session.grant(), deadline).await
@@ -230,7 +228,7 @@ impl Accounts {
         const ROLE: usize = 2;
         let open = self.options().sign_up == SignUp::Open;
         if open {
-            self.make_claimable(&proof.namespace, deadline).await?;
+            self.make_claimable(proof, deadline).await?;
         }
         let subject = || ("subject", text(proof.wallet.subject()));
         let namespace = || ("namespace", text(proof.namespace.as_str()));
@@ -280,12 +278,20 @@ impl Accounts {
         }
     }
 
-    /// A free name gets its database before it can be taken, so that its owner's first request finds it.
-    async fn make_claimable(&self, namespace: &Namespace, deadline: Instant) -> Result<(), AccountError> {
-        let statement =
-            named("SELECT 1 FROM namespaces WHERE name = :namespace", [("namespace", text(namespace.as_str()))]);
-        if self.query(statement, Level::Linearizable, deadline).await?.is_empty() {
-            self.make_database(namespace, deadline).await?;
+    /// A free name gets its database before it can be taken, so that its owner's first request finds it. Not for a
+    /// wallet that may not take it: that would let anybody fill the disks with databases that nobody owns.
+    async fn make_claimable(&self, proof: &Proof, deadline: Instant) -> Result<(), AccountError> {
+        let statement = named(
+            "SELECT 1 WHERE NOT EXISTS (SELECT 1 FROM namespaces WHERE name = :namespace) \
+             AND (SELECT count(*) FROM members WHERE subject = :subject AND role = 'owner') < :max",
+            [
+                ("namespace", text(proof.namespace.as_str())),
+                ("subject", text(proof.wallet.subject())),
+                ("max", Value::Integer(limits::NAMESPACES_PER_WALLET_MAX)),
+            ],
+        );
+        if !self.query(statement, Level::Linearizable, deadline).await?.is_empty() {
+            self.make_database(&proof.namespace, deadline).await?;
         }
         Ok(())
     }

@@ -36,13 +36,13 @@ pub use upkeep::keep;
 
 use std::fmt;
 use std::sync::Arc;
-use std::time::{Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use self::identity::Identities;
 use self::rows::{Table, named, text};
 use self::signing::Ring;
-use crate::auth::{BareNonce, RelyingParty, SolanaCluster};
 use crate::auth::challenge_fields::InvalidField;
+use crate::auth::{BareNonce, RelyingParty, SolanaCluster};
 use crate::cluster::{AnyCluster, ClusterError, Level, Read};
 use crate::types::command::{Atomicity, Execute};
 use crate::types::statement::{StatementError, StatementErrorKind, StatementResult};
@@ -57,6 +57,19 @@ pub struct AccountOptions {
     pub bare_nonce: BareNonce,
     /// Who asks for signatures, as wallets show it.
     pub party: Party,
+    /// How long what is given out is good.
+    pub lifetimes: Lifetimes,
+}
+
+/// How long secrets are good.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Lifetimes {
+    /// A challenge, until it is answered.
+    pub challenge: Duration,
+    /// An access token; at most [`crate::types::limits::ACCESS_TOKEN_TTL`], beyond which no gateway takes it.
+    pub access_token: Duration,
+    /// A session, from its last refresh.
+    pub refresh_token: Duration,
 }
 
 /// Who asks for signatures: what goes into [`RelyingParty`], which checks it.
@@ -122,8 +135,7 @@ enum Transacted {
 impl Accounts {
     /// The accounts that this cluster keeps.
     pub fn new(cluster: AnyCluster, secret: ClusterSecret, options: AccountOptions) -> Accounts {
-        let inner =
-            Inner { cluster, secret, options, identities: Identities::default(), ring: Ring::default() };
+        let inner = Inner { cluster, secret, options, identities: Identities::default(), ring: Ring::default() };
         Accounts { inner: Arc::new(inner) }
     }
 
@@ -193,6 +205,11 @@ fn audit(namespace: &Namespace, actor: &str, action: &str, resource: &str) -> St
 fn unix_ms() -> i64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
+}
+
+/// A duration as the log counts it.
+fn milliseconds(duration: Duration) -> i64 {
+    i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)
 }
 
 /// Random bytes for secrets.

@@ -3,11 +3,11 @@
 //! A session is one login and everything refreshed from it (RFC 9700, section 4.14.2: a refresh token that comes back
 //! after its use means that somebody else has it, so the whole session ends).
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::namespaces::{expecting_one, stored};
 use super::rows::{named, text};
-use super::{AccountError, Accounts, Transacted, audit, random};
+use super::{AccountError, Accounts, Transacted, audit, milliseconds, random};
 use crate::auth::{AccessClaims, RefreshToken};
 use crate::cluster::Level;
 use crate::types::{Namespace, Statement, Value, limits};
@@ -60,12 +60,14 @@ impl NewSession {
     }
 
     /// Stores it, and forgets what has expired and the oldest of too many.
-    pub(super) fn statements(&self, namespace: &Namespace) -> Vec<Statement> {
+    pub(super) fn statements(&self, namespace: &Namespace, life: Duration) -> Vec<Statement> {
         let of_wallet = || [("namespace", text(namespace.as_str())), ("subject", text(&self.subject))];
-        let life = i64::try_from(limits::REFRESH_TOKEN_TTL.as_millis()).unwrap_or(i64::MAX);
+        let life = milliseconds(life);
         vec![
             named(
-                &format!("DELETE FROM sessions WHERE id IN (SELECT id FROM sessions WHERE expires_unix_ms < {NOW} LIMIT 64)"),
+                &format!(
+                    "DELETE FROM sessions WHERE id IN (SELECT id FROM sessions WHERE expires_unix_ms < {NOW} LIMIT 64)"
+                ),
                 [],
             ),
             named(
@@ -139,7 +141,7 @@ impl Accounts {
             return self.end_reused(&home, &session, deadline).await;
         }
         let refresh = RefreshToken::from_random(random()?);
-        let life = i64::try_from(limits::REFRESH_TOKEN_TTL.as_millis()).unwrap_or(i64::MAX);
+        let life = milliseconds(self.options().lifetimes.refresh_token);
         let of_session = || ("session", text(&session));
         let statements = vec![
             expecting_one(named(
@@ -243,22 +245,26 @@ impl Accounts {
     ) -> Result<Tokens, AccountError> {
         let TokenGrant { subject, session, refresh } = grant;
         let key = self.signing_key(deadline).await?;
-        let now = jiff::Timestamp::now();
-        let access = key.sign(&AccessClaims::new(subject.clone(), namespace.clone(), session, random()?, now));
-        let expires_in = limits::ACCESS_TOKEN_TTL.as_secs();
+        let (now, life) = (jiff::Timestamp::now(), self.options().lifetimes.access_token);
+        let access = key.sign(&AccessClaims::new(subject.clone(), namespace.clone(), session, random()?, now, life));
+        let expires_in = life.as_secs();
         Ok(Tokens { access, expires_in, refresh, subject, namespace: namespace.clone() })
     }
 
     /// An access token for the bearer of an API key, so that the key itself need not travel with every request.
     ///
     /// # Errors
-    /// The cluster's.
+    /// [`AccountError::NoSuchKey`] for a key from the configuration, or the cluster's.
     pub async fn token_for_key(
         &self,
         namespace: &Namespace,
         key_id: &str,
         deadline: Instant,
     ) -> Result<Tokens, AccountError> {
+        // One from the configuration is not stored, and nobody could end a token for it.
+        if !self.has_key(namespace, key_id, deadline).await? {
+            return Err(AccountError::NoSuchKey);
+        }
         let grant = TokenGrant { subject: key_id.to_owned(), session: key_id.to_owned(), refresh: None };
         self.tokens(namespace, grant, deadline).await
     }

@@ -9,6 +9,7 @@
 //! that still exists.
 
 use std::fmt;
+use std::time::Duration;
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -119,16 +120,18 @@ struct Wire {
 }
 
 impl AccessClaims {
-    /// Claims that are good from `now` for [`ACCESS_TOKEN_TTL`]. `random` becomes the token's id.
+    /// Claims that are good from `now` for `life`, of which whole seconds count; a token that lives for longer than
+    /// [`ACCESS_TOKEN_TTL`] is not accepted. `random` becomes the token's id.
     pub fn new(
         subject: String,
         namespace: Namespace,
         session: String,
         random: [u8; 16],
         now: Timestamp,
+        life: Duration,
     ) -> AccessClaims {
         let issued_at = whole_seconds(now);
-        let expires_at = issued_at.saturating_add(ACCESS_TOKEN_TTL).unwrap_or(Timestamp::MAX);
+        let expires_at = issued_at.saturating_add(Duration::from_secs(life.as_secs())).unwrap_or(Timestamp::MAX);
         AccessClaims { subject, namespace, session, id: URL_SAFE_NO_PAD.encode(random), issued_at, expires_at }
     }
 }

@@ -11,6 +11,7 @@ use sha2::Sha256;
 
 use super::token::{AccessClaims, TokenError, TokenKey, TrustedKey, jwks, verify};
 use crate::types::Namespace;
+use crate::types::limits::ACCESS_TOKEN_TTL;
 use crate::types::limits::TOKEN_BYTES_MAX;
 
 const SEED: [u8; 32] = [7; 32];
@@ -32,7 +33,14 @@ fn keys() -> Vec<TrustedKey> {
 }
 
 fn claims() -> AccessClaims {
-    AccessClaims::new("eip155:0xabc".into(), Namespace::default_namespace(), "s1".into(), [1; 16], now())
+    AccessClaims::new(
+        "eip155:0xabc".into(),
+        Namespace::default_namespace(),
+        "s1".into(),
+        [1; 16],
+        now(),
+        ACCESS_TOKEN_TTL,
+    )
 }
 
 fn header() -> Value {
@@ -316,7 +324,7 @@ proptest! {
     #[test]
     fn what_was_signed_is_read(subject in ".{0,80}", session in ".{0,40}", random: [u8; 16], seed: [u8; 32]) {
         let key = TokenKey::from_seed(seed);
-        let claims = AccessClaims::new(subject, Namespace::default_namespace(), session, random, now());
+        let claims = AccessClaims::new(subject, Namespace::default_namespace(), session, random, now(), ACCESS_TOKEN_TTL);
         prop_assert_eq!(verify(&key.sign(&claims), std::slice::from_ref(key.trusted()), now()), Ok(claims));
     }
 }

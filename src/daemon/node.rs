@@ -10,10 +10,10 @@ use super::cluster_key;
 use super::directory::{Addresses, DataDirectory, Record};
 use super::listeners::{Bound, bind};
 use super::start_error::StartError;
+use crate::accounts::{self, AccountOptions, Accounts, Lifetimes, Party, SignUp};
+use crate::auth::BareNonce;
 use crate::cluster::{AnyCluster, Cluster, JoinToken, KeeperOptions, Limits, join, keep};
 use crate::config::{Anonymous, Config, ConfiguredKey, KeyOpens, QueuedWrites};
-use crate::accounts::{self, AccountOptions, Accounts, Party, SignUp};
-use crate::auth::BareNonce;
 use crate::gateway;
 use crate::http::HttpLimits;
 use crate::mesh::{Identity, Inbound, Mesh, MeshConfig, PeerExchange};
@@ -319,6 +319,7 @@ pub(super) fn gateway_config(config: &Config) -> gateway::GatewayConfig {
         },
         build: gateway::BuildInfo::default(),
         origins: gateway::AllowedOrigins::from_list(&settings.allowed_origins),
+        login_callbacks: settings.login_callbacks.clone(),
         rates: gateway::Rates {
             per_address: settings.rate_per_address,
             per_credential: settings.rate_per_key,
@@ -358,6 +359,11 @@ pub(super) fn account_options(config: &Config) -> Result<AccountOptions, StartEr
         sign_up: if settings.sign_up { SignUp::Open } else { SignUp::Closed },
         bare_nonce: if settings.bare_nonce { BareNonce::Accepted } else { BareNonce::Refused },
         party,
+        lifetimes: Lifetimes {
+            challenge: config.security.challenge_ttl,
+            access_token: config.security.access_token_ttl,
+            refresh_token: config.security.refresh_token_ttl,
+        },
     })
 }
 

@@ -28,7 +28,7 @@ use super::statement::run_own;
 use super::{clock_vfs, effects, ffi, meter, randomness, text};
 use crate::types::Statement;
 use crate::types::command::{Execute, Executed, IdempotencyKey, Outcome, Replayed, Stamp};
-use crate::types::kv::{Kv, KvOutcome, KvVerdict};
+use crate::types::kv::{Kv, KvOp, KvOutcome, KvVerdict};
 
 pub use super::checkpoint::Checkpoint;
 
@@ -86,6 +86,8 @@ impl Change<'_> {
     fn database_bytes_max(&self) -> Option<u64> {
         match self {
             Change::Execute(execute) => execute.database_bytes_max,
+            // Noting that something is gone may take a page before one becomes free. Who deletes must not be refused.
+            Change::Kv(kv) if kv.ops.iter().all(|op| matches!(op, KvOp::Delete { .. })) => None,
             Change::Kv(kv) => kv.database_bytes_max,
         }
     }
@@ -268,10 +270,12 @@ impl Database {
     ) -> rusqlite::Result<Result<Outcome, Poison>> {
         let BatchEntry { stamp, change, .. } = *entry;
         let key = change.idempotency();
-        if let Some(key) = key
-            && let Known::Answered(outcome) = idempotency::look_up(&self.connection, key, stamp)?
-        {
-            return Ok(Ok(outcome));
+        if let Some(key) = key {
+            // What is ours to do is under no limit.
+            self.page_limit.lift(&self.connection)?;
+            if let Known::Answered(outcome) = idempotency::look_up(&self.connection, key, stamp)? {
+                return Ok(Ok(outcome));
+            }
         }
         self.page_limit.set(&self.connection, change.database_bytes_max())?;
         let ran = match change {

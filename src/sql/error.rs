@@ -23,8 +23,8 @@ pub enum SqlError {
         #[source]
         source: rusqlite::Error,
     },
-    /// The file has no internal tables: it never was a namespace's database.
-    #[error("{} is not a debros database: it has no applied index", path.display())]
+    /// The file lacks internal tables: it never was a namespace's database, or was one before the first release.
+    #[error("{} is not a debros database of this version: it lacks internal tables", path.display())]
     NotAdopted {
         /// The file.
         path: PathBuf,

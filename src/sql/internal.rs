@@ -103,7 +103,8 @@ pub(super) fn create(connection: &Connection) -> rusqlite::Result<()> {
 
 /// Reads what the file has applied; `None` when the internal tables are not there.
 pub(super) fn read(connection: &Connection) -> rusqlite::Result<Option<Applied>> {
-    let there = "SELECT 1 FROM sqlite_schema WHERE name = 'sqlite_debros_applied'";
+    // The youngest of the tables: a file without it is none that this build can go on with.
+    let there = "SELECT 1 FROM sqlite_schema WHERE name = 'sqlite_debros_kv'";
     if connection.query_row(there, [], |_| Ok(())).optional()?.is_none() {
         return Ok(None);
     }

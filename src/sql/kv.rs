@@ -16,7 +16,7 @@ use rusqlite::{Connection, OptionalExtension};
 use super::statement::with_own;
 use crate::types::Stamp;
 use crate::types::kv::{Kv, KvChangeKind, KvEffect, KvOp, KvQuotaKind, KvVerdict};
-use crate::types::limits::KV_CHANGES_KEPT;
+use crate::types::limits::{KV_CHANGES_KEPT, KV_OPS_PER_REQUEST_MAX};
 
 /// Expired keys that an entry clears away beyond one for each of its changes: more than it can add, so that they do not
 /// pile up, and few.
@@ -78,8 +78,9 @@ pub(super) struct KvRun<'a> {
 impl KvRun<'_> {
     /// Makes all changes or none. An error is this machine's, or the page limit's.
     pub(super) fn run(&mut self, kv: &Kv) -> rusqlite::Result<KvVerdict> {
-        self.clear_expired(EXPIRED_PER_ENTRY + kv.ops.len())?;
-        if let Some(op) = kv.ops.iter().position(|op| !op.fits()) {
+        self.clear_expired(EXPIRED_PER_ENTRY + kv.ops.len().min(KV_OPS_PER_REQUEST_MAX))?;
+        let fits = |(position, op): (usize, &KvOp)| op.fits() && position < KV_OPS_PER_REQUEST_MAX;
+        if let Some(op) = kv.ops.iter().enumerate().position(|op| !fits(op)) {
             return Ok(KvVerdict::TooLarge { op: op as u32 });
         }
         let mut found = Found::with_capacity(kv.ops.len());

@@ -65,6 +65,22 @@ fn keys_are_held_to_the_same_size() {
 }
 
 #[test]
+fn who_is_full_can_still_delete() {
+    let mut fixture = Fixture::new();
+    let mut kept = 0;
+    while matches!(fixture.change_keys(&put(&format!("key {kept}"), 40)).verdict, KvVerdict::Done(_)) {
+        kept += 1;
+    }
+    assert!(kept > 100);
+    for number in 0..kept {
+        let op = KvOp::Delete { key: format!("key {number}").parse().expect("a key"), condition: Condition::IfPresent };
+        let delete = Kv { database_bytes_max: Some(BYTES_MAX), ..Kv::new(Namespace::default_namespace(), vec![op]) };
+        let verdict = fixture.change_keys(&delete).verdict;
+        assert!(matches!(verdict, KvVerdict::Done(_)), "{verdict:?}");
+    }
+}
+
+#[test]
 fn full_text_gathered_before_does_not_stop_the_node() {
     let mut fixture = Fixture::new();
     fixture.run(&["CREATE VIRTUAL TABLE f USING fts5(body)"]);

@@ -251,9 +251,9 @@ pub enum KvVerdict {
         /// What it may have.
         bytes_max: u64,
     },
-    /// A value or content type is larger than any may be.
+    /// A value or content type is larger than any may be, or there are more changes than there may be.
     TooLarge {
-        /// Of which change, counted from 0.
+        /// The first change that is too much, counted from 0.
         op: u32,
     },
 }

@@ -69,7 +69,8 @@ pub const KV_VALUE_BYTES_MAX: usize = 1024 * 1024;
 /// Longest content type that is stored beside a value. Part of what an entry means, as [`KV_VALUE_BYTES_MAX`].
 pub const KV_CONTENT_TYPE_BYTES_MAX: usize = 255;
 
-/// Most changes of one key-value request.
+/// Most changes of one key-value request: it is one turn of the thread that applies the log. Part of what an entry means,
+/// as [`KV_VALUE_BYTES_MAX`].
 pub const KV_OPS_PER_REQUEST_MAX: usize = 1000;
 
 /// Most keys that one key-value query names or lists.
