@@ -27,9 +27,12 @@ pub enum BenchError {
         #[source]
         source: io::Error,
     },
-    /// The table could not be made.
-    #[error("the table `bench` could not be filled: {0}")]
+    /// What is read could not be made.
+    #[error("what the requests need could not be made: {0}")]
     Prepare(String),
+    /// The API key was not exchanged.
+    #[error("no access token for the API key: {0}")]
+    Token(String),
     /// A node, the echo or a question to a node.
     #[error("`{command}` failed: {reason}")]
     Process {

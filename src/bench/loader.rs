@@ -3,6 +3,7 @@
 //! All of them live on the caller's thread. A request costs one write and, as answers are short, one read.
 
 use std::io;
+use std::ops::Range;
 use std::time::{Duration, Instant};
 
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -10,9 +11,10 @@ use tokio::net::TcpStream;
 
 use super::error::BenchError;
 use super::histogram::Histogram;
+use super::request::{Keys, Request};
 use super::response::{self, Malformed};
 use super::target::Target;
-use super::workload::{Keys, Request, Workload, preparation};
+use super::workload::Workload;
 use crate::tasks::Tasks;
 
 /// Largest answer: one for 100 statements is some 4 KiB.
@@ -72,16 +74,26 @@ enum ExchangeError {
     Refused { status: u16, text: String },
 }
 
-/// Makes the table and fills it.
-pub(super) async fn prepare(target: &Target) -> Result<(), BenchError> {
+/// Makes what the workload needs.
+pub(super) async fn prepare(target: &Target, workload: Workload) -> Result<(), BenchError> {
     let mut client = Client::connect(target).await?;
-    let mut request = preparation(target);
-    let filled = tokio::time::timeout(LAST_ANSWER_MAX, client.ask(request.next(&mut Keys::new(0)))).await;
-    match filled {
-        Ok(Ok(_)) => Ok(()),
-        Ok(Err(error)) => Err(BenchError::Prepare(error.to_string())),
-        Err(_) => Err(BenchError::Prepare(format!("no answer within {} s", LAST_ANSWER_MAX.as_secs()))),
+    for request in workload.preparation(target) {
+        client.ask_once(request).await.map_err(BenchError::Prepare)?;
     }
+    Ok(())
+}
+
+/// An access token for the bearer of the target's API key.
+pub(super) async fn access_token(target: &Target) -> Result<String, BenchError> {
+    #[derive(serde::Deserialize)]
+    struct Issued {
+        access_token: String,
+    }
+    let mut client = Client::connect(target).await?;
+    let request = Request::post_json(target, "/v1/auth/token", "{}");
+    let answer = client.ask_once(request).await.map_err(BenchError::Token)?;
+    let issued: Issued = serde_json::from_slice(answer).map_err(|error| BenchError::Token(error.to_string()))?;
+    Ok(issued.access_token)
 }
 
 /// Connects, asks for as long as the load says, and counts.
@@ -134,9 +146,9 @@ impl Client {
             match answer {
                 // What comes after the end belongs to no second that is counted.
                 Ok(_) if answered > end => break,
-                Ok(body_bytes) => {
+                Ok(body) => {
                     tally.latencies.add(answered - asked);
-                    tally.body_bytes += body_bytes as u64;
+                    tally.body_bytes += body.len() as u64;
                 }
                 Err(error) => {
                     tally.count_error(&error);
@@ -150,8 +162,18 @@ impl Client {
         tally
     }
 
-    /// Sends a request and waits for its answer; returns the size of its body.
-    async fn ask(&mut self, request: &[u8]) -> Result<usize, ExchangeError> {
+    /// Asks something besides the load; the body, or why there is none.
+    async fn ask_once(&mut self, mut request: Request) -> Result<&[u8], String> {
+        let asked = self.ask(request.next(&mut Keys::new(0)));
+        match tokio::time::timeout(LAST_ANSWER_MAX, asked).await {
+            Ok(Ok(body)) => Ok(&self.buffer[body]),
+            Ok(Err(error)) => Err(error.to_string()),
+            Err(_) => Err(format!("no answer within {} s", LAST_ANSWER_MAX.as_secs())),
+        }
+    }
+
+    /// Sends a request and waits for its answer; returns where in the buffer its body is.
+    async fn ask(&mut self, request: &[u8]) -> Result<Range<usize>, ExchangeError> {
         self.stream.write_all(request).await?;
         let mut filled = 0;
         loop {
@@ -161,7 +183,8 @@ impl Client {
             }
             filled += read;
             if let Some(response) = response::parse(&self.buffer[..filled])? {
-                return checked(response.status, &self.buffer[response.body]);
+                check(response.status, &self.buffer[response.body.clone()])?;
+                return Ok(response.body);
             }
             if filled == self.buffer.len() {
                 return Err(ExchangeError::TooLarge);
@@ -171,9 +194,9 @@ impl Client {
 }
 
 /// An answer is good when it says so twice: by its status, and by having no error inside.
-fn checked(status: u16, body: &[u8]) -> Result<usize, ExchangeError> {
-    if status == 200 && response::find(body, b"\"error\"").is_none() {
-        return Ok(body.len());
+fn check(status: u16, body: &[u8]) -> Result<(), ExchangeError> {
+    if matches!(status, 200 | 201) && response::find(body, b"\"error\"").is_none() {
+        return Ok(());
     }
     let shown = &body[..body.len().min(SHOWN_BYTES_MAX)];
     Err(ExchangeError::Refused { status, text: String::from_utf8_lossy(shown).trim().to_owned() })
@@ -183,6 +206,7 @@ fn checked(status: u16, body: &[u8]) -> Result<usize, ExchangeError> {
 mod tests {
     use tokio::net::TcpListener;
 
+    use super::super::sql_workload::SqlWorkload;
     use super::*;
 
     /// Answers one connection: each of `answers` in single bytes, then it closes.
@@ -202,7 +226,8 @@ mod tests {
     async fn tally(answers: &[&'static str]) -> Tally {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("binds");
         let target = Target::new(listener.local_addr().expect("bound").to_string());
-        let load = Load { workload: Workload::Insert, connections: 1, duration: Duration::from_secs(60) };
+        let load =
+            Load { workload: Workload::Sql(SqlWorkload::Insert), connections: 1, duration: Duration::from_secs(60) };
         let (tally, ()) = tokio::join!(drive(std::slice::from_ref(&target), load), server(listener, answers.to_vec()));
         tally.expect("connects")
     }

@@ -1,4 +1,4 @@
-//! The load generator: what a listener of rqlite's contract answers per second, and what bounds it.
+//! The load generator: what a listener answers per second, and what bounds it.
 //!
 //! A figure alone says little, so each comes with two more of the same run: how often the disk makes 4 KiB durable, and
 //! what a server without a database reaches with the same requests. The loader costs about what `wrk -t1` does: one
@@ -11,14 +11,18 @@
 mod disk;
 mod echo;
 mod error;
+mod gateway_workload;
 mod histogram;
 mod loader;
 mod nodes;
+mod request;
 mod response;
 mod scratch;
+mod sql_workload;
 mod target;
 mod workload;
 
+use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -27,8 +31,10 @@ use tokio::signal::unix::{SignalKind, signal};
 
 pub use echo::serve_echo;
 pub use error::BenchError;
+pub use gateway_workload::GatewayWorkload;
+pub use sql_workload::{ReadLevel, SqlWorkload};
 pub use target::Target;
-pub use workload::{ReadLevel, Workload};
+pub use workload::Workload;
 
 use echo::EchoProcess;
 use loader::Load;
@@ -44,21 +50,30 @@ const DISK_TIME: Duration = Duration::from_secs(1);
 /// Longest time for the echo: it has no log that grows and no cache that warms, so a short look is enough.
 const ECHO_TIME_MAX: Duration = Duration::from_secs(2);
 
+/// Largest value of a key: an answer with it fits into what the loader reads.
+pub const VALUE_BYTES_MAX: usize = 32 * 1024;
+
 /// What is driven.
 #[derive(Clone, Debug)]
 pub enum Server {
     /// Nodes that are started for the run and removed after it.
-    Own {
-        /// How many.
-        nodes: usize,
-        /// Which of them is asked.
-        via: Via,
-    },
+    Own(Own),
     /// Listeners that run already; connections are spread over them.
     Existing(Vec<Target>),
 }
 
-/// Which node of the own ones is asked.
+/// Nodes for the time of a run.
+#[derive(Clone, Debug)]
+pub struct Own {
+    /// How many.
+    pub nodes: usize,
+    /// Which process is asked.
+    pub via: Via,
+    /// What they log: to `info`, a gateway writes a line for every request.
+    pub log_level: String,
+}
+
+/// Which of the own processes is asked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Via {
@@ -66,6 +81,36 @@ pub enum Via {
     Leader,
     /// A follower, which passes on what it cannot answer.
     Follower,
+    /// A gateway that stores nothing and asks the nodes.
+    Gateway,
+}
+
+impl fmt::Display for Via {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Via::Leader => "leader",
+            Via::Follower => "follower",
+            Via::Gateway => "gateway",
+        })
+    }
+}
+
+/// Which of a process's listeners is asked, and how it is told who asks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Face {
+    /// That of rqlite's contract: own nodes take it from this machine without a credential.
+    Sql,
+    /// The gateway.
+    Gateway(Credential),
+}
+
+/// What is shown to a gateway.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Credential {
+    /// The API key.
+    Key,
+    /// An access token, for which the API key is exchanged before each run.
+    Token,
 }
 
 /// What is measured.
@@ -73,6 +118,8 @@ pub enum Via {
 pub struct Plan {
     /// Whom to ask.
     pub server: Server,
+    /// At which listener.
+    pub face: Face,
     /// What to ask, in this order.
     pub workloads: Vec<Workload>,
     /// How many clients, one after the other.
@@ -129,6 +176,8 @@ pub struct Run {
     pub first_error: Option<String>,
     /// What a server without a database reached with the same requests and answers of the same size.
     pub echo_requests_per_second: f64,
+    /// The one divided by the other.
+    pub of_echo: f64,
 }
 
 /// Measures. `progress` is told each step.
@@ -153,16 +202,21 @@ async fn measure(plan: &Plan, progress: &mut dyn FnMut(&str)) -> Result<Report, 
     let scratch = Scratch::create(&plan.data_dir)?;
     progress("measuring the disk");
     let fdatasyncs_per_second = disk::fdatasyncs_per_second(scratch.path(), DISK_TIME)?;
-    let nodes = match plan.server {
-        Server::Own { nodes, .. } => Some(Nodes::start(&plan.program, &scratch, nodes, progress).await?),
+    let nodes = match &plan.server {
+        Server::Own(own) => Some(Nodes::start(&plan.program, &scratch, own, progress).await?),
         Server::Existing(_) => None,
     };
+    let key = match (&nodes, plan.face) {
+        (Some(nodes), Face::Gateway(_)) => Some(nodes.make_key()?),
+        _ => None,
+    };
     let mut runs = Vec::new();
-    for (number, workload) in plan.workloads.iter().enumerate() {
-        for &connections in &plan.connections {
-            let targets = targets(plan, nodes.as_ref())?;
-            if number == 0 && runs.is_empty() {
-                loader::prepare(&targets[0]).await?;
+    for workload in &plan.workloads {
+        for (number, &connections) in plan.connections.iter().enumerate() {
+            let targets = targets(plan, nodes.as_ref(), key.as_deref()).await?;
+            if number == 0 {
+                progress(&format!("{workload}: preparing"));
+                loader::prepare(&targets[0], *workload).await?;
             }
             progress(&format!("{workload}, {connections} connections"));
             let load = Load { workload: *workload, connections, duration: plan.duration };
@@ -176,13 +230,21 @@ fn load_average() -> Option<f64> {
     std::fs::read_to_string("/proc/loadavg").ok()?.split(' ').next()?.parse().ok()
 }
 
-/// Whom to ask now: leadership of own nodes may have moved since the last run.
-fn targets(plan: &Plan, nodes: Option<&Nodes>) -> Result<Vec<Target>, BenchError> {
-    match (&plan.server, nodes) {
-        (Server::Own { via, .. }, Some(nodes)) => Ok(vec![nodes.target(*via)?]),
-        (Server::Existing(targets), _) => Ok(targets.clone()),
-        (Server::Own { .. }, None) => unreachable!("own nodes were started"),
+/// Whom to ask now: leadership of own nodes may have moved since the last run, and access tokens end.
+async fn targets(plan: &Plan, nodes: Option<&Nodes>, key: Option<&str>) -> Result<Vec<Target>, BenchError> {
+    let mut targets = match (&plan.server, nodes) {
+        (Server::Own(own), Some(nodes)) => vec![nodes.target(own.via, plan.face)?],
+        (Server::Existing(targets), _) => targets.clone(),
+        (Server::Own(_), None) => unreachable!("own nodes were started"),
+    };
+    if let Some(key) = key {
+        targets = targets.into_iter().map(|target| target.with_key(key)).collect();
     }
+    if plan.face == Face::Gateway(Credential::Token) {
+        let token = loader::access_token(&targets[0]).await?;
+        targets = targets.into_iter().map(|target| target.with_token(&token)).collect();
+    }
+    Ok(targets)
 }
 
 async fn one(plan: &Plan, targets: &[Target], load: Load) -> Result<Run, BenchError> {
@@ -193,6 +255,7 @@ async fn one(plan: &Plan, targets: &[Target], load: Load) -> Result<Run, BenchEr
     let echo_tally = loader::drive(&[echo.target(&targets[0])], echo_load).await?;
     let per_second = |count: u64, duration: Duration| count as f64 / duration.as_secs_f64();
     let requests_per_second = per_second(tally.latencies.count(), load.duration);
+    let echo_requests_per_second = per_second(echo_tally.latencies.count(), echo_load.duration);
     Ok(Run {
         workload: load.workload,
         connections: load.connections,
@@ -203,6 +266,7 @@ async fn one(plan: &Plan, targets: &[Target], load: Load) -> Result<Run, BenchEr
         max_us: tally.latencies.max(),
         errors: tally.errors,
         first_error: tally.first_error,
-        echo_requests_per_second: per_second(echo_tally.latencies.count(), echo_load.duration),
+        echo_requests_per_second,
+        of_echo: requests_per_second / echo_requests_per_second.max(1.0),
     })
 }

@@ -24,6 +24,18 @@ impl Target {
     pub fn with_user(self, user: &str) -> Target {
         Target { authorization: Some(format!("Basic {}", BASE64.encode(user))), ..self }
     }
+
+    /// The same with an API key of the gateway.
+    #[must_use]
+    pub fn with_key(self, key: &str) -> Target {
+        Target { authorization: Some(format!("ApiKey {key}")), ..self }
+    }
+
+    /// The same with an access token of the gateway.
+    #[must_use]
+    pub(super) fn with_token(self, token: &str) -> Target {
+        Target { authorization: Some(format!("Bearer {token}")), ..self }
+    }
 }
 
 /// Reads `http://host:port`, with or without the scheme and a last slash.

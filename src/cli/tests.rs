@@ -351,6 +351,12 @@ fn a_measurement_that_contradicts_itself_is_refused() {
         ("bench sql --connections 16,0", "must be numbers between 1 and 1000; got 16,0"),
         ("bench sql --level none,exact", "allowed values: none, weak, linearizable, strong"),
         ("bench sql --url https://127.0.0.1:5001", "is not like http://127.0.0.1:5001"),
+        ("bench sql --via gateway", "--via gateway is for `debros bench gateway`"),
+        ("bench gateway --workload kv", "allowed values: health, kv-get, kv-put, sql-query, sql-exec, all"),
+        ("bench gateway --value-bytes 0", "--value-bytes must be between 1 and 32768; got 0"),
+        ("bench gateway --key ak_1:chat", "--key is for --url"),
+        ("bench gateway --url 127.0.0.1:6001 --jwt", "--jwt needs a key to exchange"),
+        ("bench gateway --url 127.0.0.1:6001 --via gateway", "--nodes, --via and --log-level are for own processes"),
         ("bench echo --answer-bytes 9999999", "--answer-bytes must be at most 1048576; got 9999999"),
     ] {
         let outcome = debros(line);
