@@ -61,10 +61,8 @@ impl Accounts {
         deadline: Instant,
     ) -> Result<String, AccountError> {
         let app_id = new_app_id()?;
-        let statements = vec![
-            insert(namespace, &app_id, name, public_key, actor),
-            audit(namespace, actor, "app.create", &app_id),
-        ];
+        let statements =
+            vec![insert(namespace, &app_id, name, public_key, actor), audit(namespace, actor, "app.create", &app_id)];
         match self.transact(statements, deadline).await? {
             Transacted::Done(_) => Ok(app_id),
             Transacted::Unmet(..) => Err(AccountError::TooMany { what: "apps", max: limits::APPS_PER_NAMESPACE_MAX }),

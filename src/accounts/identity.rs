@@ -146,11 +146,7 @@ impl Accounts {
     }
 
     /// A session that goes on, of somebody who still belongs to the namespace.
-    async fn find_session(
-        &self,
-        claims: &AccessClaims,
-        deadline: Instant,
-    ) -> Result<Option<Principal>, AccountError> {
+    async fn find_session(&self, claims: &AccessClaims, deadline: Instant) -> Result<Option<Principal>, AccountError> {
         let rows = self
             .find(
                 "SELECT s.subject, m.role, n.name FROM sessions s JOIN namespaces n ON n.id = s.namespace_id \
@@ -160,9 +156,8 @@ impl Accounts {
                 deadline,
             )
             .await?;
-        let agrees = |row: &Row<'_>| {
-            row.text("subject") == claims.subject && row.text("name") == claims.namespace.as_str()
-        };
+        let agrees =
+            |row: &Row<'_>| row.text("subject") == claims.subject && row.text("name") == claims.namespace.as_str();
         let Some(row) = rows.first().filter(agrees) else { return Ok(None) };
         let wallet = WalletAddress::from_subject(row.text("subject"))
             .map_err(|error| AccountError::Cluster(ClusterError::Storage(error.to_string())))?;

@@ -176,11 +176,7 @@ impl Accounts {
             expecting_one(named(
                 "UPDATE api_keys SET hash = :hash WHERE id = :id \
                  AND namespace_id = (SELECT id FROM namespaces WHERE name = :namespace)",
-                [
-                    ("hash", Value::Blob(key.hash().to_vec())),
-                    ("id", text(id)),
-                    ("namespace", text(namespace.as_str())),
-                ],
+                [("hash", Value::Blob(key.hash().to_vec())), ("id", text(id)), ("namespace", text(namespace.as_str()))],
             )),
             audit(namespace, actor, "key.rotate", id),
         ];

@@ -133,9 +133,7 @@ impl Accounts {
             )),
         ];
         match self.transact(statements, deadline).await? {
-            Transacted::Done(_) => {
-                Ok(Challenge { nonce: nonce.as_str().to_owned(), message, expires_unix_ms })
-            }
+            Transacted::Done(_) => Ok(Challenge { nonce: nonce.as_str().to_owned(), message, expires_unix_ms }),
             Transacted::Unmet(_, error) => Err(AccountError::of_statement(&error)),
         }
     }

@@ -315,9 +315,11 @@ mod tests {
         let [a, b] = [file("1_a.sql", "a"), file("2_b.sql", "b")];
         let edited = pending(&[recorded(1, &b)], std::slice::from_ref(&a));
         assert!(matches!(edited, Err(MigrationError::Edited { version: 1, .. })), "{edited:?}");
-        let late = pending(&[recorded(2, &b)], &[a.clone(), b.clone()]);
+        let both = [a.clone(), b.clone()];
+        let late = pending(&[recorded(2, &b)], &both);
         assert!(matches!(late, Err(MigrationError::OutOfOrder { applied: 2, .. })), "{late:?}");
-        let twice = pending(&[], &[a, file("01_x.sql", "x")]);
+        let repeated = [a, file("01_x.sql", "x")];
+        let twice = pending(&[], &repeated);
         assert!(matches!(twice, Err(MigrationError::Repeated { version: 1, .. })), "{twice:?}");
         for name in ["a.sql", "0_a.sql", "-1_a.sql", "99999999999_a.sql", ""] {
             assert!(matches!(pending(&[], &[file(name, "")]), Err(MigrationError::Name { .. })), "{name}");
@@ -329,7 +331,8 @@ mod tests {
         let wrapped = file("1_a.sql", "BEGIN TRANSACTION;\nCREATE TABLE t(a);\nEND TRANSACTION;");
         let pieces = wrapped.pieces().expect("splits");
         assert_eq!(pieces, [Piece { sql: "CREATE TABLE t(a);", line: 2 }]);
-        let refused = file("1_a.sql", "CREATE TABLE t(a);\n\nrollback;").pieces();
+        let controlling = file("1_a.sql", "CREATE TABLE t(a);\n\nrollback;");
+        let refused = controlling.pieces();
         assert!(matches!(&refused, Err(MigrationError::Transaction { line: 3, .. })), "{refused:?}");
     }
 

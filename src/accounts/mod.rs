@@ -41,8 +41,8 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use self::identity::Identities;
 use self::rows::{Table, named, text};
 use self::signing::Ring;
-use crate::auth::{BareNonce, RelyingParty, SolanaCluster};
 use crate::auth::challenge_fields::InvalidField;
+use crate::auth::{BareNonce, RelyingParty, SolanaCluster};
 use crate::cluster::{AnyCluster, ClusterError, Level, Read};
 use crate::types::command::{Atomicity, Execute};
 use crate::types::statement::{StatementError, StatementErrorKind, StatementResult};
@@ -135,8 +135,7 @@ enum Transacted {
 impl Accounts {
     /// The accounts that this cluster keeps.
     pub fn new(cluster: AnyCluster, secret: ClusterSecret, options: AccountOptions) -> Accounts {
-        let inner =
-            Inner { cluster, secret, options, identities: Identities::default(), ring: Ring::default() };
+        let inner = Inner { cluster, secret, options, identities: Identities::default(), ring: Ring::default() };
         Accounts { inner: Arc::new(inner) }
     }
 

@@ -65,7 +65,9 @@ impl NewSession {
         let life = milliseconds(life);
         vec![
             named(
-                &format!("DELETE FROM sessions WHERE id IN (SELECT id FROM sessions WHERE expires_unix_ms < {NOW} LIMIT 64)"),
+                &format!(
+                    "DELETE FROM sessions WHERE id IN (SELECT id FROM sessions WHERE expires_unix_ms < {NOW} LIMIT 64)"
+                ),
                 [],
             ),
             named(

@@ -108,7 +108,6 @@ impl AnyCluster {
         }
     }
 
-
     /// Members and connected peers, this process first.
     pub fn peers(&self) -> Vec<PeerView> {
         match self {

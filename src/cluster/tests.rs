@@ -225,12 +225,6 @@ async fn the_reserved_namespace_can_be_used_and_not_taken() {
     for command in [
         Command::DropNamespace { namespace: accounts.clone() },
         Command::Load { namespace: accounts.clone(), database: vec![1] },
-        Command::CreateApiKey {
-            key_hash: [0; 32],
-            namespace: accounts.clone(),
-            expires_unix_ms: None,
-            label: String::new(),
-        },
     ] {
         assert_eq!(cluster.submit(command, deadline()).await, reserved);
     }

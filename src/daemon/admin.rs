@@ -216,12 +216,7 @@ impl Operator {
         ok(&Invitation { token: token.to_string(), expires_unix_ms: unix_ms_after(ttl) })
     }
 
-    async fn create_namespace(
-        &self,
-        name: &Namespace,
-        owner: Option<&str>,
-        deadline: Instant,
-    ) -> Result<(), Failure> {
+    async fn create_namespace(&self, name: &Namespace, owner: Option<&str>, deadline: Instant) -> Result<(), Failure> {
         let owner = owner.map(wallet).transpose()?;
         self.accounts.create_namespace(name, owner.as_ref(), OPERATOR, deadline).await.map_err(account_failure)
     }

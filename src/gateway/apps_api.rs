@@ -41,27 +41,53 @@ pub(super) fn routes() -> Vec<Route> {
             .fails(&[Code::NotReady, Code::NoLeader, Code::DeadlineExceeded])
     };
     vec![
-        of(Method::GET, "/v1/apps", "listApps", "The namespace's applications, newest first.", Action::ReadApps, |call| Box::pin(list_apps(call)))
-            .answers(200, "The applications.", Content::json(object(&[("items", list(app())), ("count", count())]))),
-        of(Method::POST, "/v1/apps", "createApp", "Register an application.", Action::ManageApps, |call| Box::pin(create(call)))
-            .takes(body())
-            .answers(201, "Registered.", Content::json(object(&[
+        of(
+            Method::GET,
+            "/v1/apps",
+            "listApps",
+            "The namespace's applications, newest first.",
+            Action::ReadApps,
+            |call| Box::pin(list_apps(call)),
+        )
+        .answers(
+            200,
+            "The applications.",
+            Content::json(object(&[("items", list(app())), ("count", count())])),
+        ),
+        of(Method::POST, "/v1/apps", "createApp", "Register an application.", Action::ManageApps, |call| {
+            Box::pin(create(call))
+        })
+        .takes(body())
+        .answers(
+            201,
+            "Registered.",
+            Content::json(object(&[
                 ("app_id", string()),
                 ("name", string()),
                 ("public_key", string()),
                 ("namespace", string()),
-            ])))
-            .fails(&[Code::TooMany]),
+            ])),
+        )
+        .fails(&[Code::TooMany]),
         of(Method::GET, "/v1/apps/{id}", "getApp", "One application.", Action::ReadApps, |call| Box::pin(show(call)))
             .answers(200, "The application.", Content::json(app()))
             .fails(&[Code::NoSuchApp]),
-        of(Method::PUT, "/v1/apps/{id}", "updateApp", "Change an application's name or key.", Action::ManageApps, |call| Box::pin(update(call)))
-            .takes(body())
-            .answers(200, "Changed.", done())
-            .fails(&[Code::NoSuchApp]),
-        of(Method::DELETE, "/v1/apps/{id}", "deleteApp", "Remove an application.", Action::ManageApps, |call| Box::pin(remove(call)))
-            .answers(200, "Gone.", done())
-            .fails(&[Code::NoSuchApp]),
+        of(
+            Method::PUT,
+            "/v1/apps/{id}",
+            "updateApp",
+            "Change an application's name or key.",
+            Action::ManageApps,
+            |call| Box::pin(update(call)),
+        )
+        .takes(body())
+        .answers(200, "Changed.", done())
+        .fails(&[Code::NoSuchApp]),
+        of(Method::DELETE, "/v1/apps/{id}", "deleteApp", "Remove an application.", Action::ManageApps, |call| {
+            Box::pin(remove(call))
+        })
+        .answers(200, "Gone.", done())
+        .fails(&[Code::NoSuchApp]),
     ]
 }
 

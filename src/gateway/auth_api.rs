@@ -39,8 +39,12 @@ pub(super) fn routes() -> Vec<Route> {
         Content::json(object(&members))
     };
     let tokens = |more: &[(&str, Json)]| {
-        let mut members =
-            vec![("access_token", string()), ("token_type", one_of(&["Bearer"])), ("expires_in", count()), ("namespace", string())];
+        let mut members = vec![
+            ("access_token", string()),
+            ("token_type", one_of(&["Bearer"])),
+            ("expires_in", count()),
+            ("namespace", string()),
+        ];
         members.extend_from_slice(more);
         Content::json(object(&members))
     };
@@ -56,26 +60,28 @@ pub(super) fn routes() -> Vec<Route> {
         Route::new(Method::GET, path, operation, handler).about(Tag::Auth, summary)
     };
     vec![
-        login("/v1/auth/challenge", "challenge", "A nonce, and the text for the wallet to sign.", |call| Box::pin(challenge(call)))
-            .takes(Content::json(object(&[
-                ("wallet", like(WALLET)),
-                ("chain_type?", one_of(&["ETH", "SOL"])),
-                ("namespace?", string()),
-                ("purpose?", one_of(&["login", "api_key_generation", "register"])),
-            ])))
-            .answers(
-                200,
-                "The challenge.",
-                Content::json(object(&[
-                    ("wallet", string()),
-                    ("namespace", string()),
-                    ("nonce", string()),
-                    ("message", string()),
-                    ("purpose", string()),
-                    ("chain_type", string()),
-                    ("expires_at", moment()),
-                ])),
-            ),
+        login("/v1/auth/challenge", "challenge", "A nonce, and the text for the wallet to sign.", |call| {
+            Box::pin(challenge(call))
+        })
+        .takes(Content::json(object(&[
+            ("wallet", like(WALLET)),
+            ("chain_type?", one_of(&["ETH", "SOL"])),
+            ("namespace?", string()),
+            ("purpose?", one_of(&["login", "api_key_generation", "register"])),
+        ])))
+        .answers(
+            200,
+            "The challenge.",
+            Content::json(object(&[
+                ("wallet", string()),
+                ("namespace", string()),
+                ("nonce", string()),
+                ("message", string()),
+                ("purpose", string()),
+                ("chain_type", string()),
+                ("expires_at", moment()),
+            ])),
+        ),
         login("/v1/auth/verify", "verify", "Log in with a signed challenge.", |call| Box::pin(verify(call)))
             .takes(proof(&[]))
             .answers(
@@ -89,85 +95,106 @@ pub(super) fn routes() -> Vec<Route> {
                 ]),
             )
             .fails(&[Code::NotMember]),
-        login("/v1/auth/register", "register", "Register an application with a signed challenge.", |call| Box::pin(register(call)))
-            .takes(proof(&[("name?", string())]))
-            .answers(
-                201,
-                "Registered.",
-                Content::json(object(&[
-                    ("client_id", string()),
-                    (
-                        "app",
-                        object(&[
-                            ("app_id", string()),
-                            ("name", string()),
-                            ("public_key", string()),
-                            ("namespace", string()),
-                            ("wallet", string()),
-                        ]),
-                    ),
-                    ("signature_verified", boolean()),
-                ])),
-            )
-            .fails(&[Code::NotMember]),
-        login("/v1/auth/api-key", "issueApiKey", "An API key, for a signed challenge or an access token.", |call| Box::pin(api_key(call)))
-            .policy(Policy::Optional)
-            .takes(Content::json(object(&[
-                ("wallet?", like(WALLET)),
-                ("chain_type?", one_of(&["ETH", "SOL"])),
-                ("nonce?", string()),
-                ("signature?", string()),
-                ("namespace?", string()),
-                ("plan?", string()),
-                ("name?", string()),
-                ("scopes?", list(string())),
-                ("expires_in?", count()),
-            ])))
-            .answers(
-                200,
-                "The key; it is not shown again.",
-                Content::json(object(&[
-                    ("api_key", string()),
-                    ("key_id", string()),
-                    ("namespace", string()),
-                    ("plan", string()),
-                    ("wallet", string()),
-                    ("scopes", list(string())),
-                    ("expires_at?", nullable(moment())),
-                ])),
-            )
-            .fails(&[Code::NotMember, Code::Forbidden, Code::TooMany]),
-        login("/v1/auth/token", "tokenForKey", "An access token for the bearer of an API key.", |call| Box::pin(token_for_key(call)))
-            .policy(Policy::Credential)
-            .answers(200, "The token.", tokens(&[])),
-        login("/v1/auth/refresh", "refresh", "New tokens for a refresh token, which works once.", |call| Box::pin(refresh(call)))
-            .takes(Content::json(object(&[("refresh_token", string()), ("namespace?", string())])))
-            .answers(200, "New tokens.", tokens(&[("token", string()), ("refresh_token", string()), ("subject", string())])),
-        login("/v1/auth/logout", "logout", "End a session, or with `all` every session of the wallet here.", |call| Box::pin(logout(call)))
-            .policy(Policy::Optional)
-            .takes(Content::json(object(&[
-                ("refresh_token?", string()),
-                ("namespace?", string()),
-                ("all?", boolean()),
-            ])))
-            .answers(
-                200,
-                "Ended.",
-                Content::json(any_of(&[("status", one_of(&["ok"])), ("revoked", json!({ "type": ["integer", "string"] }))], &["status"])),
-            ),
+        login("/v1/auth/register", "register", "Register an application with a signed challenge.", |call| {
+            Box::pin(register(call))
+        })
+        .takes(proof(&[("name?", string())]))
+        .answers(
+            201,
+            "Registered.",
+            Content::json(object(&[
+                ("client_id", string()),
+                (
+                    "app",
+                    object(&[
+                        ("app_id", string()),
+                        ("name", string()),
+                        ("public_key", string()),
+                        ("namespace", string()),
+                        ("wallet", string()),
+                    ]),
+                ),
+                ("signature_verified", boolean()),
+            ])),
+        )
+        .fails(&[Code::NotMember]),
+        login("/v1/auth/api-key", "issueApiKey", "An API key, for a signed challenge or an access token.", |call| {
+            Box::pin(api_key(call))
+        })
+        .policy(Policy::Optional)
+        .takes(Content::json(object(&[
+            ("wallet?", like(WALLET)),
+            ("chain_type?", one_of(&["ETH", "SOL"])),
+            ("nonce?", string()),
+            ("signature?", string()),
+            ("namespace?", string()),
+            ("plan?", string()),
+            ("name?", string()),
+            ("scopes?", list(string())),
+            ("expires_in?", count()),
+        ])))
+        .answers(
+            200,
+            "The key; it is not shown again.",
+            Content::json(object(&[
+                ("api_key", string()),
+                ("key_id", string()),
+                ("namespace", string()),
+                ("plan", string()),
+                ("wallet", string()),
+                ("scopes", list(string())),
+                ("expires_at?", nullable(moment())),
+            ])),
+        )
+        .fails(&[Code::NotMember, Code::Forbidden, Code::TooMany]),
+        login("/v1/auth/token", "tokenForKey", "An access token for the bearer of an API key.", |call| {
+            Box::pin(token_for_key(call))
+        })
+        .policy(Policy::Credential)
+        .answers(200, "The token.", tokens(&[])),
+        login("/v1/auth/refresh", "refresh", "New tokens for a refresh token, which works once.", |call| {
+            Box::pin(refresh(call))
+        })
+        .takes(Content::json(object(&[("refresh_token", string()), ("namespace?", string())])))
+        .answers(
+            200,
+            "New tokens.",
+            tokens(&[("token", string()), ("refresh_token", string()), ("subject", string())]),
+        ),
+        login("/v1/auth/logout", "logout", "End a session, or with `all` every session of the wallet here.", |call| {
+            Box::pin(logout(call))
+        })
+        .policy(Policy::Optional)
+        .takes(Content::json(object(&[("refresh_token?", string()), ("namespace?", string()), ("all?", boolean())])))
+        .answers(
+            200,
+            "Ended.",
+            Content::json(any_of(
+                &[("status", one_of(&["ok"])), ("revoked", json!({ "type": ["integer", "string"] }))],
+                &["status"],
+            )),
+        ),
         get("/v1/auth/whoami", "whoami", "Who the credential stands for.", |call| Box::pin(whoami(call)))
             .policy(Policy::Credential)
             .answers(200, "The caller.", Content::json(json!({ "type": "object" }))),
-        get("/v1/auth/jwks", "jwks", "The keys that access tokens are signed with (RFC 7517).", |call| Box::pin(jwks(call)))
-            .alias("/.well-known/jwks.json")
-            .policy(Policy::Public)
-            .answers(200, "The keys.", Content::json(object(&[("keys", list(json!({ "type": "object" })))])))
-            .fails(&[Code::NotReady]),
+        get("/v1/auth/jwks", "jwks", "The keys that access tokens are signed with (RFC 7517).", |call| {
+            Box::pin(jwks(call))
+        })
+        .alias("/.well-known/jwks.json")
+        .policy(Policy::Public)
+        .answers(200, "The keys.", Content::json(object(&[("keys", list(json!({ "type": "object" })))])))
+        .fails(&[Code::NotReady]),
     ]
 }
 
-const ACCOUNT_ERRORS: &[Code] =
-    &[Code::Unauthenticated, Code::RateLimited, Code::NotReady, Code::NoLeader, Code::Overloaded, Code::DeadlineExceeded];
+const ACCOUNT_ERRORS: &[Code] = &[
+    Code::Unauthenticated,
+    Code::RateLimited,
+    Code::NotReady,
+    Code::NoLeader,
+    Code::Overloaded,
+    Code::DeadlineExceeded,
+];
 
 /// What every proof of a wallet has.
 #[derive(Deserialize)]
@@ -192,9 +219,10 @@ pub(super) fn wallet(text: &str, chain_type: Option<&str>) -> Result<WalletAddre
     let invalid = |error: &dyn std::fmt::Display| ApiError::new(Code::InvalidBody, format!("invalid wallet: {error}"));
     match chain_type.filter(|chain| !chain.is_empty()) {
         Some(chain) => {
-            let chain: Chain = chain.to_ascii_uppercase().parse().map_err(|error: crate::types::wallet::InvalidChain| {
-                ApiError::new(Code::InvalidBody, format!("chain_type: {error}"))
-            })?;
+            let chain: Chain =
+                chain.to_ascii_uppercase().parse().map_err(|error: crate::types::wallet::InvalidChain| {
+                    ApiError::new(Code::InvalidBody, format!("chain_type: {error}"))
+                })?;
             WalletAddress::parse(chain, text).map_err(|error| invalid(&error))
         }
         // Without a chain it is the one that the earlier contract had.
@@ -419,10 +447,16 @@ async fn api_key(call: Call) -> Result<Reply, ApiError> {
         }
         (None, None, None) => {
             let Ok(caller) = call.principal() else {
-                return Err(ApiError::new(Code::InvalidBody, "wallet, nonce and signature are required, or an access token"));
+                return Err(ApiError::new(
+                    Code::InvalidBody,
+                    "wallet, nonce and signature are required, or an access token",
+                ));
             };
             let Who::Member { wallet, role } = caller.who() else {
-                return Err(ApiError::new(Code::Forbidden, "an access token of a wallet is needed; an API key makes others at /v1/keys"));
+                return Err(ApiError::new(
+                    Code::Forbidden,
+                    "an access token of a wallet is needed; an API key makes others at /v1/keys",
+                ));
             };
             let namespace = namespace_of(&call, body.namespace.as_deref())?;
             let request = body.key.request(scopes_of(*role), "wallet")?;
@@ -430,7 +464,8 @@ async fn api_key(call: Call) -> Result<Reply, ApiError> {
         }
         _ => return Err(ApiError::new(Code::InvalidBody, "wallet, nonce and signature are required together")),
     };
-    let created = call.face.accounts().create_key(&namespace, &request, &actor, call.deadline).await.map_err(refused)?;
+    let created =
+        call.face.accounts().create_key(&namespace, &request, &actor, call.deadline).await.map_err(refused)?;
     let mut answer = json!({
         "api_key": created.key.reveal(),
         "key_id": created.id,
@@ -461,7 +496,10 @@ pub(super) fn scope_list(scopes: Scopes) -> Vec<String> {
 
 async fn token_for_key(call: Call) -> Result<Reply, ApiError> {
     let Who::Key { id, .. } = call.principal()?.who() else {
-        return Err(ApiError::new(Code::Forbidden, "this exchanges a stored API key; an access token is refreshed at /v1/auth/refresh"));
+        return Err(ApiError::new(
+            Code::Forbidden,
+            "this exchanges a stored API key; an access token is refreshed at /v1/auth/refresh",
+        ));
     };
     let tokens = call.face.accounts().token_for_key(call.own_namespace()?, id, call.deadline).await.map_err(refused)?;
     Ok(reply::ok(&tokens_json(&tokens)))
@@ -509,7 +547,10 @@ async fn logout(call: Call) -> Result<Reply, ApiError> {
     let revoked: Json = match (body.refresh_token.as_deref().map(str::trim), body.all, session) {
         (_, true, None) => return Err(Code::Unauthenticated.into()),
         (_, true, Some(principal)) => {
-            accounts.log_out_everywhere(call.own_namespace()?, &principal.to_string(), call.deadline).await.map_err(refused)?;
+            accounts
+                .log_out_everywhere(call.own_namespace()?, &principal.to_string(), call.deadline)
+                .await
+                .map_err(refused)?;
             "all".into()
         }
         (Some(text), false, _) if !text.is_empty() => {
@@ -576,4 +617,3 @@ async fn jwks(call: Call) -> Result<Reply, ApiError> {
 pub(super) fn rfc3339(unix_ms: i64) -> String {
     jiff::Timestamp::from_millisecond(unix_ms).map_or_else(|_| String::new(), |time| time.to_string())
 }
-

@@ -123,12 +123,7 @@ impl Authenticator {
     }
 
     /// What has the form of a token may still be a configured key with two dots in it.
-    async fn token(
-        &self,
-        accounts: &Accounts,
-        text: &str,
-        deadline: Instant,
-    ) -> Result<Option<Identified>, ApiError> {
+    async fn token(&self, accounts: &Accounts, text: &str, deadline: Instant) -> Result<Option<Identified>, ApiError> {
         match self.configured(text) {
             Some(principal) => Ok(Some(without_claims(principal))),
             None => accounts.identify_token(text, deadline).await.map_err(refused),

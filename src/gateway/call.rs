@@ -1,6 +1,5 @@
 //! One request on its way through an endpoint.
 
-use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -10,13 +9,12 @@ use hyper::header::HeaderMap;
 use serde::de::DeserializeOwned;
 
 use super::Face;
+use super::credential::Presented;
 use super::error::{ApiError, Code};
 use super::json;
 use super::query::Query;
 use super::request::check_json;
-use super::request_id::RequestId;
 use super::route::PathParameters;
-use super::credential::Presented;
 use crate::accounts::Identified;
 use crate::auth::{Grant, Principal};
 use crate::types::{Action, Namespace};
@@ -25,7 +23,6 @@ use crate::types::{Action, Namespace};
 const RECHECK_MAX: Duration = Duration::from_secs(5);
 
 /// A request whose path, caller and body are known and allowed.
-#[allow(dead_code, reason = "the data endpoints use it")]
 pub(super) struct Call {
     pub(super) face: Arc<Face>,
     pub(super) method: Method,
@@ -33,9 +30,6 @@ pub(super) struct Call {
     pub(super) query: Query,
     pub(super) headers: HeaderMap,
     pub(super) body: Bytes,
-    /// Where the client is; behind a trusted proxy that is what the proxy says.
-    pub(super) client: IpAddr,
-    pub(super) request_id: RequestId,
     /// Path and query as they were sent.
     pub(super) target: String,
     /// Who asks; `None` where everybody may.

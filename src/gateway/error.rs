@@ -18,10 +18,7 @@ use crate::types::statement::{StatementError, StatementErrorKind};
 
 /// What became of a write.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[allow(dead_code, reason = "the data endpoints use it")]
 pub(super) enum Outcome {
-    /// It took effect.
-    Executed,
     /// It certainly did not.
     NotExecuted,
     /// It may have, or may yet.
@@ -31,7 +28,6 @@ pub(super) enum Outcome {
 impl Outcome {
     fn as_str(self) -> &'static str {
         match self {
-            Outcome::Executed => "executed",
             Outcome::NotExecuted => "not_executed",
             Outcome::Unknown => "unknown",
         }
@@ -49,7 +45,6 @@ impl From<WriteOutcome> for Outcome {
 
 /// Whether the request could have changed something.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[allow(dead_code, reason = "the data endpoints use it")]
 pub(super) enum Effect {
     /// It only looks.
     Reads,
@@ -235,13 +230,11 @@ impl ApiError {
     }
 
     /// The same for a request that writes.
-    #[allow(dead_code, reason = "the data endpoints use it")]
     pub(super) fn outcome(self, outcome: Outcome) -> ApiError {
         ApiError { outcome: Some(outcome), ..self }
     }
 
     /// What the cluster said to a request of this effect.
-    #[allow(dead_code, reason = "the data endpoints use it")]
     pub(super) fn cluster(error: ClusterError, effect: Effect) -> ApiError {
         let outcome = error.outcome();
         let text = error.to_string();
@@ -277,7 +270,6 @@ impl ApiError {
     }
 
     /// What SQLite, or what guards it, said to a statement. A failed statement has changed nothing.
-    #[allow(dead_code, reason = "the data endpoints use it")]
     pub(super) fn statement(error: &StatementError) -> ApiError {
         let constraint = error.message.contains("constraint failed");
         let code = match error.kind {

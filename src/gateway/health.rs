@@ -85,6 +85,11 @@ pub(super) fn checks(seen: &Observation) -> [Check; 6] {
         Ok(()) => Verdict::Ok,
         Err(error) => Verdict::Unavailable(format!("database does not answer: {error}")),
     };
+    let leader = match (seen.leader_known, seen.serving) {
+        (true, _) => Verdict::Ok,
+        (false, Serving::Replica) => Verdict::Unavailable("leader not found".to_owned()),
+        (false, Serving::Relay) => Verdict::Degraded("leader not found: only reads work".to_owned()),
+    };
     let quorum = match seen.last_contact {
         None => Verdict::Degraded("never heard from the leader".to_owned()),
         Some(ago) if ago > CONTACT_MAX => {
@@ -105,7 +110,7 @@ pub(super) fn checks(seen: &Observation) -> [Check; 6] {
     [
         Check { name: "running", verdict: unavailable(seen.stopped, "node is shutting down") },
         Check { name: "database", verdict: database },
-        Check { name: "leader", verdict: unavailable(!seen.leader_known, "leader not found") },
+        Check { name: "leader", verdict: leader },
         Check { name: "quorum", verdict: quorum },
         Check { name: "applied", verdict: lag },
         Check { name: "disk", verdict: disk },

@@ -34,6 +34,9 @@ const STORED_TYPE: HeaderName = HeaderName::from_static("debros-content-type");
 /// A value in base64 and what stands around it.
 const JSON_BODY_BYTES_MAX: usize = KV_VALUE_BYTES_MAX.div_ceil(3) * 4 + 8 * 1024;
 
+/// Types that clients send when nobody has said anything.
+const UNSAID: [&str; 2] = ["application/octet-stream", "application/x-www-form-urlencoded"];
+
 /// Keys of one page when nothing is said.
 const PAGE_DEFAULT: usize = 100;
 
@@ -60,10 +63,14 @@ pub(super) fn routes() -> Vec<Route> {
     let named = || Content::json(object(&[("key", string())]));
     let bytes = || Content::of("application/octet-stream");
     let value = |route: Route| {
-        key(route).answers(200, "The value.", bytes()).answers(304, "It still has the ETag of If-None-Match.", Content::none())
+        key(route)
+            .answers(200, "The value.", bytes())
+            .answers(304, "It still has the ETag of If-None-Match.", Content::none())
             .fails(&[Code::NoSuchKey])
     };
-    let stored = || Content::json(object(&[("status", one_of(&["ok"])), ("key", string()), ("size", count()), ("etag", string())]));
+    let stored = || {
+        Content::json(object(&[("status", one_of(&["ok"])), ("key", string()), ("size", count()), ("etag", string())]))
+    };
     let put_json = || {
         Content::json(any_of(
             &[
@@ -99,63 +106,110 @@ pub(super) fn routes() -> Vec<Route> {
     };
     vec![
         value(read(Method::GET, "/v1/storage/get", "getValue", "Read a value.", |call| Box::pin(get(call)))),
-        value(read(Method::POST, "/v1/storage/get", "getValueByBody", "Read a value.", |call| Box::pin(get(call)))).takes(named()),
-        value(read(Method::GET, "/v1/storage", "readValue", "Read a value.", |call| Box::pin(get(call))).alias("/storage")),
+        value(read(Method::POST, "/v1/storage/get", "getValueByBody", "Read a value.", |call| Box::pin(get(call))))
+            .takes(named()),
+        value(
+            read(Method::GET, "/v1/storage", "readValue", "Read a value.", |call| Box::pin(get(call)))
+                .alias("/storage"),
+        ),
         put(write(Method::POST, "/v1/storage/put", "putValue", "Store a value.", |call| Box::pin(put_value(call)))),
         put(write(Method::PUT, "/v1/storage/put", "replaceValue", "Store a value.", |call| Box::pin(put_value(call)))),
-        put(write(Method::PUT, "/v1/storage", "writeValue", "Store a value.", |call| Box::pin(put_value(call))).alias("/storage")),
-        key(write(Method::POST, "/v1/storage/delete", "deleteKey", "Remove a key; one that is not there is no failure.", |call| Box::pin(delete(call))))
-            .takes(named())
-            .answers(200, "It is not there.", deleted()),
+        put(write(Method::PUT, "/v1/storage", "writeValue", "Store a value.", |call| Box::pin(put_value(call)))
+            .alias("/storage")),
+        key(write(
+            Method::POST,
+            "/v1/storage/delete",
+            "deleteKey",
+            "Remove a key; one that is not there is no failure.",
+            |call| Box::pin(delete(call)),
+        ))
+        .takes(named())
+        .answers(200, "It is not there.", deleted()),
         key(write(Method::DELETE, "/v1/storage/delete", "removeKey", "Remove a key.", |call| Box::pin(delete(call))))
             .answers(200, "It is not there.", deleted()),
-        key(write(Method::DELETE, "/v1/storage", "deleteValue", "Remove a key.", |call| Box::pin(delete(call))).alias("/storage"))
-            .answers(200, "It is not there.", deleted()),
-        key(read(Method::GET, "/v1/storage/exists", "keyExists", "Whether a key is there.", |call| Box::pin(exists_key(call))))
-            .answers(200, "Whether it is.", exists()),
-        key(read(Method::POST, "/v1/storage/exists", "keyExistsByBody", "Whether a key is there.", |call| Box::pin(exists_key(call))))
-            .takes(named())
-            .answers(200, "Whether it is.", exists()),
-        read(Method::GET, "/v1/storage/list", "listStoredKeys", "Keys in the order of their bytes.", |call| Box::pin(list_keys(call)))
-            .optional("prefix", string(), "Only keys that begin so, taken literally.")
-            .optional("limit", count(), "Most keys of the answer.")
-            .optional("cursor", string(), "Where to go on: `next_cursor` of the page before.")
-            .optional("details", boolean(), "Also tell what is known of each key.")
-            .optional("values", boolean(), "Also tell the values.")
-            .answers(200, "A page of keys.", Content::json(object(&[
+        key(write(Method::DELETE, "/v1/storage", "deleteValue", "Remove a key.", |call| Box::pin(delete(call)))
+            .alias("/storage"))
+        .answers(200, "It is not there.", deleted()),
+        key(read(Method::GET, "/v1/storage/exists", "keyExists", "Whether a key is there.", |call| {
+            Box::pin(exists_key(call))
+        }))
+        .answers(200, "Whether it is.", exists()),
+        key(read(Method::POST, "/v1/storage/exists", "keyExistsByBody", "Whether a key is there.", |call| {
+            Box::pin(exists_key(call))
+        }))
+        .takes(named())
+        .answers(200, "Whether it is.", exists()),
+        read(Method::GET, "/v1/storage/list", "listStoredKeys", "Keys in the order of their bytes.", |call| {
+            Box::pin(list_keys(call))
+        })
+        .optional("prefix", string(), "Only keys that begin so, taken literally.")
+        .optional("limit", count(), "Most keys of the answer.")
+        .optional("cursor", string(), "Where to go on: `next_cursor` of the page before.")
+        .optional("details", boolean(), "Also tell what is known of each key.")
+        .optional("values", boolean(), "Also tell the values.")
+        .answers(
+            200,
+            "A page of keys.",
+            Content::json(object(&[
                 ("keys", list(string())),
                 ("next_cursor", nullable(string())),
                 ("entries?", list(entry())),
-            ]))),
-        read(Method::POST, "/v1/storage/multi-get", "getValues", "Several values, all as of one moment.", |call| Box::pin(multi_get(call)))
-            .takes(Content::json(object(&[("keys", list(string()))])))
-            .answers(200, "Position for position; null where there is none.", Content::json(object(&[("items", list(nullable(entry())))]))),
-        write(Method::POST, "/v1/storage/batch", "changeValues", "Several changes, all or none.", |call| Box::pin(batch(call)))
-            .takes(Content::json(object(&[(
-                "ops",
-                list(object(&[
-                    ("op", one_of(&["put", "delete"])),
-                    ("key", string()),
-                    ("value?", string()),
-                    ("value_base64?", string()),
-                    ("content_type?", string()),
-                    ("ttl?", count()),
-                    ("if_match?", string()),
-                    ("if_none_match?", string()),
-                ])),
-            )])))
-            .answers(200, "All were made.", Content::json(object(&[
+            ])),
+        ),
+        read(Method::POST, "/v1/storage/multi-get", "getValues", "Several values, all as of one moment.", |call| {
+            Box::pin(multi_get(call))
+        })
+        .takes(Content::json(object(&[("keys", list(string()))])))
+        .answers(
+            200,
+            "Position for position; null where there is none.",
+            Content::json(object(&[("items", list(nullable(entry())))])),
+        ),
+        write(Method::POST, "/v1/storage/batch", "changeValues", "Several changes, all or none.", |call| {
+            Box::pin(batch(call))
+        })
+        .takes(Content::json(object(&[(
+            "ops",
+            list(object(&[
+                ("op", one_of(&["put", "delete"])),
+                ("key", string()),
+                ("value?", string()),
+                ("value_base64?", string()),
+                ("content_type?", string()),
+                ("ttl?", count()),
+                ("if_match?", string()),
+                ("if_none_match?", string()),
+            ])),
+        )])))
+        .answers(
+            200,
+            "All were made.",
+            Content::json(object(&[
                 ("status", one_of(&["ok"])),
-                ("results", list(object(&[
-                    ("key", string()),
-                    ("result", one_of(&["created", "replaced", "deleted", "absent"])),
-                    ("etag?", string()),
-                ]))),
-            ]))),
-        read(Method::GET, "/v1/storage/watch", "watchKeys", "Changes of keys as they happen (server-sent events).", |call| Box::pin(kv_watch::watch(call)))
-            .optional("prefix", string(), "Only keys that begin so.")
-            .optional("after", count(), "Begin behind this change, as with the header Last-Event-ID.")
-            .answers(200, "Events `put`, `delete`, `expire`, with the change's number as id; `gap` when some are no longer known.", Content::of("text/event-stream")),
+                (
+                    "results",
+                    list(object(&[
+                        ("key", string()),
+                        ("result", one_of(&["created", "replaced", "deleted", "absent"])),
+                        ("etag?", string()),
+                    ])),
+                ),
+            ])),
+        ),
+        read(
+            Method::GET,
+            "/v1/storage/watch",
+            "watchKeys",
+            "Changes of keys as they happen (server-sent events).",
+            |call| Box::pin(kv_watch::watch(call)),
+        )
+        .optional("prefix", string(), "Only keys that begin so.")
+        .optional("after", count(), "Begin behind this change, as with the header Last-Event-ID.")
+        .answers(
+            200,
+            "Events `put`, `delete`, `expire`, with the change's number as id; `gap` when some are no longer known.",
+            Content::of("text/event-stream"),
+        ),
     ]
 }
 
@@ -325,9 +379,13 @@ struct JsonValue {
 impl JsonValue {
     fn put(self, condition: Condition) -> Result<Put, ApiError> {
         let encoded = self.value_base64.or(self.value);
-        let encoded = encoded.ok_or_else(|| ApiError::new(Code::InvalidBody, "invalid body: value_base64 is missing"))?;
+        let encoded =
+            encoded.ok_or_else(|| ApiError::new(Code::InvalidBody, "invalid body: value_base64 is missing"))?;
         let value = BASE64.decode(encoded.trim_end()).map_err(|_| {
-            ApiError::new(Code::InvalidBody, "invalid body: the value is not standard base64; or send raw bytes with ?key=")
+            ApiError::new(
+                Code::InvalidBody,
+                "invalid body: the value is not standard base64; or send raw bytes with ?key=",
+            )
         })?;
         let key = parse_key("key", &self.key)?;
         Ok(Put { key, value, content_type: self.content_type, condition, expiry: expiry(self.ttl)? })
@@ -346,7 +404,7 @@ async fn put_value(call: Call) -> Result<Reply, ApiError> {
             Put {
                 key: parse_key("key", key)?,
                 value: call.body.to_vec(),
-                content_type: content_type.filter(|text| *text != "application/octet-stream").map(str::to_owned),
+                content_type: content_type.filter(|text| !UNSAID.contains(text)).map(str::to_owned),
                 condition,
                 expiry: expiry(ttl.transpose()?)?,
             }
@@ -532,9 +590,13 @@ mod tests {
         assert_eq!(condition(Some("\"7\""), None).expect("an etag"), Condition::IfVersion(7));
         assert_eq!(condition(Some("*"), None).expect("a star"), Condition::IfPresent);
         assert_eq!(condition(None, Some("*")).expect("a star"), Condition::IfAbsent);
-        for (if_match, if_none_match) in
-            [(Some("\"a\""), None), (Some("\"1\", \"2\""), None), (None, Some("\"7\"")), (Some("*"), Some("*")), (Some(""), None)]
-        {
+        for (if_match, if_none_match) in [
+            (Some("\"a\""), None),
+            (Some("\"1\", \"2\""), None),
+            (None, Some("\"7\"")),
+            (Some("*"), Some("*")),
+            (Some(""), None),
+        ] {
             assert!(condition(if_match, if_none_match).is_err(), "{if_match:?} {if_none_match:?}");
         }
     }

@@ -50,7 +50,8 @@ pub(super) async fn watch(call: Call) -> Result<Reply, ApiError> {
     });
     let (store, terms) = (store(&call)?, read_terms(&call)?);
     // Where the namespace is now; it also tells a missing namespace before the stream begins.
-    let now = store.changes(String::new(), resumed.clone().transpose()?.unwrap_or(u64::MAX), 0, terms.clone(), call.deadline);
+    let now =
+        store.changes(String::new(), resumed.clone().transpose()?.unwrap_or(u64::MAX), 0, terms.clone(), call.deadline);
     let newest = match now.await {
         Ok(found) => found.value.newest,
         Err(KvError::ChangesGone { newest }) => newest,

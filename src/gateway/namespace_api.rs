@@ -50,60 +50,88 @@ pub(super) fn routes() -> Vec<Route> {
             .fails(&[Code::Forbidden, Code::NamespaceMismatch, Code::NotReady, Code::NoLeader, Code::DeadlineExceeded])
     };
     vec![
-        of(Method::GET, "/v1/namespaces", "listNamespaces", "The namespaces that the wallet belongs to.", |call| Box::pin(list_namespaces(call)))
-            .answers(
-                200,
-                "The namespaces.",
-                Content::json(object(&[(
-                    "namespaces",
-                    list(object(&[("name", string()), ("role", role()), ("created_at", moment())])),
-                )])),
-            ),
-        of(Method::DELETE, "/v1/namespaces/{namespace}", "deleteNamespace", "Delete a namespace with all its data.", |call| Box::pin(delete_namespace(call)))
-            .answers(200, "It is gone.", done())
-            .fails(&[Code::NoSuchNamespace, Code::Conflict]),
-        of(Method::GET, "/v1/namespaces/{namespace}/members", "listMembers", "Who belongs to a namespace.", |call| Box::pin(list_members(call)))
-            .answers(
-                200,
-                "The members.",
-                Content::json(object(&[(
-                    "members",
-                    list(object(&[
-                        ("wallet", string()),
-                        ("chain_type", one_of(&["ETH", "SOL"])),
-                        ("role", role()),
-                        ("created_at", moment()),
-                    ])),
-                )])),
-            ),
-        of(Method::PUT, "/v1/namespaces/{namespace}/members/{wallet}", "setMember", "Invite a wallet, or change its role.", |call| Box::pin(set_member(call)))
-            .takes(Content::json(object(&[
-                ("role", one_of(&["admin", "writer", "reader"])),
-                ("chain_type?", one_of(&["ETH", "SOL"])),
-            ])))
-            .answers(200, "It belongs.", done())
-            .fails(&[Code::Conflict, Code::TooMany, Code::NoSuchNamespace]),
-        of(Method::DELETE, "/v1/namespaces/{namespace}/members/{wallet}", "removeMember", "Let a member go; their sessions here end.", |call| Box::pin(remove_member(call)))
-            .optional("chain_type", one_of(&["ETH", "SOL"]), "The wallet's chain; ETH when left out.")
-            .answers(200, "They are gone.", done())
-            .fails(&[Code::NoSuchMember, Code::Conflict]),
-        of(Method::POST, "/v1/namespaces/{namespace}/transfer", "transferNamespace", "Make another wallet the owner.", |call| Box::pin(transfer(call)))
-            .takes(Content::json(object(&[("wallet", string()), ("chain_type?", one_of(&["ETH", "SOL"]))])))
-            .answers(200, "It is the owner.", done())
-            .fails(&[Code::NoSuchNamespace]),
-        of(Method::GET, "/v1/keys", "listKeys", "The namespace's API keys, without their text.", |call| Box::pin(list_keys(call)))
-            .answers(200, "The keys.", Content::json(object(&[("keys", list(object(&key())))]))),
+        of(Method::GET, "/v1/namespaces", "listNamespaces", "The namespaces that the wallet belongs to.", |call| {
+            Box::pin(list_namespaces(call))
+        })
+        .answers(
+            200,
+            "The namespaces.",
+            Content::json(object(&[(
+                "namespaces",
+                list(object(&[("name", string()), ("role", role()), ("created_at", moment())])),
+            )])),
+        ),
+        of(
+            Method::DELETE,
+            "/v1/namespaces/{namespace}",
+            "deleteNamespace",
+            "Delete a namespace with all its data.",
+            |call| Box::pin(delete_namespace(call)),
+        )
+        .answers(200, "It is gone.", done())
+        .fails(&[Code::NoSuchNamespace, Code::Conflict]),
+        of(Method::GET, "/v1/namespaces/{namespace}/members", "listMembers", "Who belongs to a namespace.", |call| {
+            Box::pin(list_members(call))
+        })
+        .answers(
+            200,
+            "The members.",
+            Content::json(object(&[(
+                "members",
+                list(object(&[
+                    ("wallet", string()),
+                    ("chain_type", one_of(&["ETH", "SOL"])),
+                    ("role", role()),
+                    ("created_at", moment()),
+                ])),
+            )])),
+        ),
+        of(
+            Method::PUT,
+            "/v1/namespaces/{namespace}/members/{wallet}",
+            "setMember",
+            "Invite a wallet, or change its role.",
+            |call| Box::pin(set_member(call)),
+        )
+        .takes(Content::json(object(&[
+            ("role", one_of(&["admin", "writer", "reader"])),
+            ("chain_type?", one_of(&["ETH", "SOL"])),
+        ])))
+        .answers(200, "It belongs.", done())
+        .fails(&[Code::Conflict, Code::TooMany, Code::NoSuchNamespace]),
+        of(
+            Method::DELETE,
+            "/v1/namespaces/{namespace}/members/{wallet}",
+            "removeMember",
+            "Let a member go; their sessions here end.",
+            |call| Box::pin(remove_member(call)),
+        )
+        .optional("chain_type", one_of(&["ETH", "SOL"]), "The wallet's chain; ETH when left out.")
+        .answers(200, "They are gone.", done())
+        .fails(&[Code::NoSuchMember, Code::Conflict]),
+        of(
+            Method::POST,
+            "/v1/namespaces/{namespace}/transfer",
+            "transferNamespace",
+            "Make another wallet the owner.",
+            |call| Box::pin(transfer(call)),
+        )
+        .takes(Content::json(object(&[("wallet", string()), ("chain_type?", one_of(&["ETH", "SOL"]))])))
+        .answers(200, "It is the owner.", done())
+        .fails(&[Code::NoSuchNamespace]),
+        of(Method::GET, "/v1/keys", "listKeys", "The namespace's API keys, without their text.", |call| {
+            Box::pin(list_keys(call))
+        })
+        .answers(200, "The keys.", Content::json(object(&[("keys", list(object(&key())))]))),
         of(Method::POST, "/v1/keys", "createKey", "Make an API key.", |call| Box::pin(create_key(call)))
-            .takes(Content::json(object(&[
-                ("name?", string()),
-                ("scopes?", list(string())),
-                ("expires_in?", count()),
-            ])))
+            .takes(Content::json(object(&[("name?", string()), ("scopes?", list(string())), ("expires_in?", count())])))
             .answers(201, "The key; it is not shown again.", shown_once())
             .fails(&[Code::TooMany, Code::NoSuchNamespace]),
-        of(Method::POST, "/v1/keys/{id}/rotate", "rotateKey", "Give a key a new text; the old one ends.", |call| Box::pin(rotate_key(call)))
-            .answers(200, "The new text; it is not shown again.", shown_once())
-            .fails(&[Code::NoSuchApiKey]),
+        of(Method::POST, "/v1/keys/{id}/rotate", "rotateKey", "Give a key a new text; the old one ends.", |call| {
+            Box::pin(rotate_key(call))
+        })
+        .answers(200, "The new text; it is not shown again.", shown_once())
+        .fails(&[Code::NoSuchApiKey]),
         of(Method::DELETE, "/v1/keys/{id}", "revokeKey", "End an API key.", |call| Box::pin(revoke_key(call)))
             .answers(200, "It has ended.", done())
             .fails(&[Code::NoSuchApiKey]),
@@ -117,15 +145,18 @@ fn ok() -> Reply {
 /// Leave to do something in the namespace that the path names. Whether it exists is told only to those who belong.
 fn grant_in_path(call: &Call, action: Action) -> Result<Grant, ApiError> {
     let text = call.path_parameter("namespace");
-    let namespace: Namespace = text.parse().map_err(|error: crate::types::names::InvalidNamespace| {
-        ApiError::parameter("namespace", error.to_string())
-    })?;
+    let namespace: Namespace = text
+        .parse()
+        .map_err(|error: crate::types::names::InvalidNamespace| ApiError::parameter("namespace", error.to_string()))?;
     call.grant_in(&namespace, action)
 }
 
 async fn list_namespaces(call: Call) -> Result<Reply, ApiError> {
     let Who::Member { wallet, .. } = call.principal()?.who() else {
-        return Err(ApiError::new(Code::Forbidden, "a wallet has namespaces; an API key opens one, see /v1/auth/whoami"));
+        return Err(ApiError::new(
+            Code::Forbidden,
+            "a wallet has namespaces; an API key opens one, see /v1/auth/whoami",
+        ));
     };
     let found = call.face.accounts().namespaces_of(wallet, call.deadline).await.map_err(refused)?;
     let namespaces: Vec<Json> = found
@@ -262,8 +293,7 @@ async fn rotate_key(call: Call) -> Result<Reply, ApiError> {
 }
 
 fn shown_once(grant: &Grant, created: &CreatedKey, request: Option<&KeyRequest>) -> Json {
-    let mut shown =
-        json!({ "api_key": created.key.reveal(), "key_id": created.id, "namespace": grant.namespace() });
+    let mut shown = json!({ "api_key": created.key.reveal(), "key_id": created.id, "namespace": grant.namespace() });
     if let Some(request) = request {
         shown["scopes"] = scope_list(request.scopes).into();
         if let Some(at) = request.expires_unix_ms {

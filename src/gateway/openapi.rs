@@ -3,7 +3,7 @@
 use serde_json::{Map, Value, json};
 
 use super::error::Code;
-use super::route::{Class, Content, Policy, Route, Routes, Tag, Place};
+use super::route::{Class, Content, Place, Policy, Route, Routes, Tag};
 use super::schema::{boolean, named, object, one_of, string};
 
 /// The document.

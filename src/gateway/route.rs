@@ -32,7 +32,6 @@ pub(super) enum Policy {
     /// Everybody; a credential that is good is taken into account.
     Optional,
     /// Whoever has any valid credential.
-    #[allow(dead_code, reason = "the data endpoints use it")]
     Credential,
     /// Whoever may do this in the namespace that the request is for: the credential's, and no other.
     Namespace(Action),

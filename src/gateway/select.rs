@@ -331,11 +331,7 @@ fn quoted(text: &str) -> Option<String> {
     inner.or_else(bare).map(|name| format!("\"{}\"", name.replace('"', "\"\"")))
 }
 
-fn list(
-    member: &str,
-    terms: &[String],
-    render: impl Fn(&Term) -> Option<String>,
-) -> Result<String, ApiError> {
+fn list(member: &str, terms: &[String], render: impl Fn(&Term) -> Option<String>) -> Result<String, ApiError> {
     let mut rendered = Vec::with_capacity(terms.len());
     for text in terms.iter().flat_map(|terms| split_list(terms)) {
         match Term::parse(text).as_ref().and_then(&render) {
@@ -483,11 +479,15 @@ mod tests {
 
     #[test]
     fn nothing_reaches_out_of_its_place() {
-        for table in ["t; DROP TABLE t", "t--", "t WHERE 1", "(SELECT 1)", "", " ", "a.b.c", "t\"", "*", "t.*", "1t", "\"\""] {
+        for table in
+            ["t; DROP TABLE t", "t--", "t WHERE 1", "(SELECT 1)", "", " ", "a.b.c", "t\"", "*", "t.*", "1t", "\"\""]
+        {
             let body = serde_json::json!({ "table": table }).to_string();
             assert!(find(&body).is_err(), "{table}");
         }
-        for term in ["id; DROP TABLE t", "id, (SELECT 1)", "random()", "id --", "1", "CASE", "id desc nulls", "a b c", "sum(*)"] {
+        for term in
+            ["id; DROP TABLE t", "id, (SELECT 1)", "random()", "id --", "1", "CASE", "id desc nulls", "a b c", "sum(*)"]
+        {
             let body = serde_json::json!({ "table": "t", "order_by": [term] }).to_string();
             let accepted = find(&body).map(|(sql, _)| sql);
             assert!(accepted.is_err() || accepted == Ok("SELECT * FROM \"t\" ORDER BY \"CASE\"".to_owned()), "{term}");
@@ -497,7 +497,8 @@ mod tests {
             assert!(select(&body).is_err(), "{expression}");
         }
         for kind in ["CROSS JOIN x;", "NATURAL", "JOIN JOIN"] {
-            let body = serde_json::json!({ "table": "t", "joins": [{ "kind": kind, "table": "u", "on": "1" }] }).to_string();
+            let body =
+                serde_json::json!({ "table": "t", "joins": [{ "kind": kind, "table": "u", "on": "1" }] }).to_string();
             assert!(select(&body).is_err(), "{kind}");
         }
         let criteria = serde_json::json!({ "table": "t", "criteria": { "a\" OR 1 --": 1 } }).to_string();

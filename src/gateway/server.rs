@@ -59,7 +59,7 @@ pub(super) async fn answer(face: Arc<Face>, peer: SocketAddr, request: Request<I
     let method = head.method.clone();
     let asked = if method == Method::OPTIONS { Asked::Before } else { Asked::Now };
     let mut journey = Journey::default();
-    let answered = dispatch(&face, head, body, client, &request_id, &mut journey).await;
+    let answered = dispatch(&face, head, body, client, &mut journey).await;
     let (mut reply, code) = match answered {
         Ok(reply) => (reply, None),
         Err(error) => {
@@ -116,7 +116,6 @@ async fn dispatch(
     head: Parts,
     body: Incoming,
     client: IpAddr,
-    request_id: &RequestId,
     journey: &mut Journey,
 ) -> Result<Reply, ApiError> {
     let deadline = Instant::now() + REQUEST_MAX;
@@ -152,8 +151,6 @@ async fn dispatch(
         query,
         headers: head.headers,
         body: taken.bytes.clone(),
-        client,
-        request_id: request_id.clone(),
         target: head.uri.to_string(),
         identified: journey.identified.clone(),
         grant: journey.grant.clone(),
@@ -163,15 +160,9 @@ async fn dispatch(
 }
 
 /// Finds out who asks.
-async fn identify(
-    face: &Face,
-    headers: &HeaderMap,
-    journey: &mut Journey,
-    deadline: Instant,
-) -> Result<(), ApiError> {
+async fn identify(face: &Face, headers: &HeaderMap, journey: &mut Journey, deadline: Instant) -> Result<(), ApiError> {
     let presented = Presented::read(headers)?;
-    let identified =
-        face.authenticator.identify(face.accounts(), &presented, headers, &face.origins, deadline).await?;
+    let identified = face.authenticator.identify(face.accounts(), &presented, headers, &face.origins, deadline).await?;
     if let Some(credential) = presented.key.or(presented.token) {
         spend(journey, face.limits.credential(credential.as_bytes()))?;
     }

@@ -35,9 +35,15 @@ const IDEMPOTENT_REPLAYED: HeaderName = HeaderName::from_static("idempotent-repl
 /// The endpoints.
 pub(super) fn routes() -> Vec<Route> {
     vec![
-        post("query", "query", "Run a query; `items` has the rows as objects, `rows` as lists.", Action::ReadSql, query)
-            .takes(Content::json(schema::statement()))
-            .answers(200, "The rows.", Content::json(schema::rows())),
+        post(
+            "query",
+            "query",
+            "Run a query; `items` has the rows as objects, `rows` as lists.",
+            Action::ReadSql,
+            query,
+        )
+        .takes(Content::json(schema::statement()))
+        .answers(200, "The rows.", Content::json(schema::rows())),
         post("exec", "exec", "Run one statement that writes.", Action::WriteSql, exec)
             .takes(Content::json(schema::statement()))
             .answers(200, "What it did.", Content::json(schema::written())),
@@ -59,9 +65,15 @@ pub(super) fn routes() -> Vec<Route> {
         post("create-table", "createTable", "Run one CREATE TABLE statement.", Action::WriteSql, create_table)
             .takes(Content::json(schema::create_table()))
             .answers(201, "It is there.", Content::json(schema::status())),
-        post("drop-table", "dropTable", "Drop a table; one that is not there is no failure.", Action::WriteSql, drop_table)
-            .takes(Content::json(schema::drop_table()))
-            .answers(200, "It is not there.", Content::json(schema::status())),
+        post(
+            "drop-table",
+            "dropTable",
+            "Drop a table; one that is not there is no failure.",
+            Action::WriteSql,
+            drop_table,
+        )
+        .takes(Content::json(schema::drop_table()))
+        .answers(200, "It is not there.", Content::json(schema::status())),
         consistency::documented(
             Route::new(Method::GET, "/v1/db/schema", "schema", show_schema)
                 .alias("/v1/rqlite/schema")

@@ -72,8 +72,7 @@ pub(super) fn find() -> Value {
 pub(super) fn select() -> Value {
     let condition =
         object(&[("conj?", one_of(&["AND", "OR"])), ("expr", like("age > ?")), ("args?", json!({ "type": "array" }))]);
-    let mut members =
-        vec![("table", string()), ("alias?", string()), ("where?", list(condition)), ("one?", boolean())];
+    let mut members = vec![("table", string()), ("alias?", string()), ("where?", list(condition)), ("one?", boolean())];
     members.extend(options());
     object(&members)
 }

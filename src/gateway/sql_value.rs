@@ -106,7 +106,8 @@ fn kinds(rows: &Rows) -> Vec<Kind> {
 /// The rows as lists.
 pub(super) fn lists(rows: &Rows) -> Vec<Json> {
     let kinds = kinds(rows);
-    let list = |row: &Vec<Value>| Json::Array(row.iter().zip(&kinds).map(|(value, kind)| write(value, *kind)).collect());
+    let list =
+        |row: &Vec<Value>| Json::Array(row.iter().zip(&kinds).map(|(value, kind)| write(value, *kind)).collect());
     rows.values.iter().map(list).collect()
 }
 
@@ -134,7 +135,9 @@ fn write(value: &Value, kind: Kind) -> Json {
         }
         (Value::Integer(number), Kind::Other) => (*number).into(),
         // JSON has no infinities; SQLite's shell and its JSON functions write them like this.
-        (Value::Real(real), _) if real.is_infinite() => Json::String(if *real > 0.0 { "Inf" } else { "-Inf" }.to_owned()),
+        (Value::Real(real), _) if real.is_infinite() => {
+            Json::String(if *real > 0.0 { "Inf" } else { "-Inf" }.to_owned())
+        }
         (Value::Real(real), _) => Number::from_f64(*real).map_or(Json::Null, Json::Number),
         (Value::Text(text), Kind::Time) => {
             time(&|out| timestamp::write_text(out, text)).unwrap_or_else(|| Json::String(text.clone()))

@@ -154,7 +154,10 @@ mod tests {
         assert!(asked("default:ak_2").expect("let in").is_operator());
         let reader = asked("default:ak_3").expect("let in");
         assert!(!reader.is_operator());
-        assert_eq!((reader.needs(Scope::SqlRead), reader.needs(Scope::SqlWrite)), (Ok(()), Err(Denied::Scope(Scope::SqlWrite))));
+        assert_eq!(
+            (reader.needs(Scope::SqlRead), reader.needs(Scope::SqlWrite)),
+            (Ok(()), Err(Denied::Scope(Scope::SqlWrite)))
+        );
         for password in
             ["default:ak_1:acme", "acme:ak_2", "acme:", ":ak_1:acme", "acme", "", "acme:ak_4", "ACME:ak_1:acme"]
         {

@@ -99,7 +99,7 @@ impl Asked<'_> {
         with_own(self.connection, sql, |statement| {
             for key in keys {
                 let asked = (values == KvValues::Included, key.as_str().as_bytes(), self.options.now_unix_ms);
-                let entry = statement.query_row(asked, |row| entry_of(row)).optional()?;
+                let entry = statement.query_row(asked, entry_of).optional()?;
                 let bytes = entry.as_ref().map_or(0, bytes_of);
                 match left.checked_sub(bytes) {
                     Some(rest) => left = rest,
