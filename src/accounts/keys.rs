@@ -7,7 +7,7 @@ use super::rows::{Row, named, text};
 use super::{AccountError, Accounts, Transacted, audit, random};
 use crate::auth::ApiKey;
 use crate::cluster::Level;
-use crate::types::{Namespace, Scopes, Value, limits};
+use crate::types::{Namespace, Scopes, Statement, Value, limits};
 
 /// What a new key is to be.
 #[derive(Clone, Debug)]
@@ -109,7 +109,24 @@ impl Accounts {
         rows.iter().map(api_key).collect()
     }
 
-    /// Ends a key of a namespace.
+    /// Whether a key with this id is stored.
+    ///
+    /// # Errors
+    /// The cluster's.
+    pub(super) async fn has_key(
+        &self,
+        namespace: &Namespace,
+        id: &str,
+        deadline: Instant,
+    ) -> Result<bool, AccountError> {
+        let statement = named(
+            "SELECT 1 FROM api_keys k JOIN namespaces n ON n.id = k.namespace_id WHERE k.id = :id AND n.name = :namespace",
+            [("id", text(id)), ("namespace", text(namespace.as_str()))],
+        );
+        Ok(!self.query(statement, Level::Linearizable, deadline).await?.is_empty())
+    }
+
+    /// Ends a key of a namespace, and every key that was made with it.
     ///
     /// # Errors
     /// [`AccountError::NoSuchKey`], or the cluster's.
@@ -125,6 +142,7 @@ impl Accounts {
                 "DELETE FROM api_keys WHERE id = :id AND namespace_id = (SELECT id FROM namespaces WHERE name = :namespace)",
                 [("id", text(id)), ("namespace", text(namespace.as_str()))],
             )),
+            end_keys_made_by(namespace, &format!("key:{id}")),
             audit(namespace, actor, "key.revoke", id),
         ];
         match self.transact(statements, deadline).await? {
@@ -145,7 +163,12 @@ impl Accounts {
                  FROM api_keys k JOIN namespaces n ON n.id = k.namespace_id WHERE k.hash = :hash",
                 [("actor", text(actor)), ("hash", hash.clone())],
             )),
-            named("DELETE FROM api_keys WHERE hash = :hash", [("hash", hash)]),
+            named(
+                "DELETE FROM api_keys WHERE id IN (WITH RECURSIVE made(id) AS ( \
+                 SELECT id FROM api_keys WHERE hash = :hash \
+                 UNION SELECT k.id FROM api_keys k JOIN made ON k.created_by = 'key:' || made.id) SELECT id FROM made)",
+                [("hash", hash)],
+            ),
         ];
         match self.transact(statements, deadline).await? {
             Transacted::Done(_) => Ok(()),
@@ -195,6 +218,19 @@ impl Accounts {
         let rows = self.query(statement, Level::Linearizable, deadline).await?;
         stored(rows.first().ok_or(AccountError::NoSuchKey)?.text("scopes"))
     }
+}
+
+/// Ends every key that somebody has made, and those made with them, and so on.
+pub(super) fn end_keys_made_by(namespace: &Namespace, actor: &str) -> Statement {
+    named(
+        "DELETE FROM api_keys WHERE namespace_id = (SELECT id FROM namespaces WHERE name = :namespace) AND id IN (\
+         WITH RECURSIVE made(id) AS ( \
+         SELECT k.id FROM api_keys k JOIN namespaces n ON n.id = k.namespace_id \
+         WHERE n.name = :namespace AND k.created_by = :actor \
+         UNION SELECT k.id FROM api_keys k JOIN made ON k.created_by = 'key:' || made.id) \
+         SELECT id FROM made)",
+        [("namespace", text(namespace.as_str())), ("actor", text(actor))],
+    )
 }
 
 fn new_key(namespace: &Namespace) -> Result<CreatedKey, AccountError> {

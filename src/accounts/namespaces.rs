@@ -157,7 +157,7 @@ impl Accounts {
         rows.iter().map(member).collect()
     }
 
-    /// Takes somebody in, or gives a member another role below the owner's.
+    /// Takes somebody in, or gives a member another role below the owner's; the keys that they have made end then.
     ///
     /// # Errors
     /// [`AccountError::IsOwner`], [`AccountError::TooMany`], [`AccountError::NoSuchNamespace`], or the cluster's.
@@ -197,6 +197,8 @@ impl Accounts {
                     [name, subject, ("role", text(role.to_string())), ("actor", text(actor))]
                 },
             ),
+            // What somebody has handed on may be more than they may now.
+            super::keys::end_keys_made_by(namespace, &wallet.subject()),
             audit(namespace, actor, "member.set", &format!("{} {role}", wallet.subject())),
         ];
         match self.transact(statements, deadline).await? {
@@ -209,7 +211,7 @@ impl Accounts {
         }
     }
 
-    /// Lets a member go; their logins here end.
+    /// Lets a member go; their logins here and the keys that they have made end.
     ///
     /// # Errors
     /// [`AccountError::IsOwner`], [`AccountError::NoSuchMember`], or the cluster's.
@@ -225,6 +227,7 @@ impl Accounts {
         let statements = vec![
             expecting_one(named(&format!("SELECT 1 FROM members WHERE {of_member}"), values.clone())),
             expecting_one(named(&format!("DELETE FROM members WHERE {of_member} AND role <> 'owner'"), values)),
+            super::keys::end_keys_made_by(namespace, &wallet.subject()),
             audit(namespace, actor, "member.remove", &wallet.subject()),
         ];
         match self.transact(statements, deadline).await? {

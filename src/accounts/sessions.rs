@@ -254,13 +254,17 @@ impl Accounts {
     /// An access token for the bearer of an API key, so that the key itself need not travel with every request.
     ///
     /// # Errors
-    /// The cluster's.
+    /// [`AccountError::NoSuchKey`] for a key from the configuration, or the cluster's.
     pub async fn token_for_key(
         &self,
         namespace: &Namespace,
         key_id: &str,
         deadline: Instant,
     ) -> Result<Tokens, AccountError> {
+        // One from the configuration is not stored, and nobody could end a token for it.
+        if !self.has_key(namespace, key_id, deadline).await? {
+            return Err(AccountError::NoSuchKey);
+        }
         let grant = TokenGrant { subject: key_id.to_owned(), session: key_id.to_owned(), refresh: None };
         self.tokens(namespace, grant, deadline).await
     }

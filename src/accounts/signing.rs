@@ -67,11 +67,11 @@ impl Accounts {
             Freshness::Seconds => Level::None,
             Freshness::Now => Level::Linearizable,
         };
-        let mut known = self.read_ring(level, deadline).await?;
-        if known.is_none() && level == Level::None {
+        let known = match self.read_ring(level, deadline).await {
             // A replica that is behind, or a cluster in its first second.
-            known = self.read_ring(Level::Linearizable, deadline).await?;
-        }
+            Ok(None) | Err(_) if level == Level::None => self.read_ring(Level::Linearizable, deadline).await?,
+            known => known?,
+        };
         let known = known.ok_or_else(|| AccountError::NotReady("there is no signing key yet".to_owned()))?;
         self.inner.ring.set(known.clone());
         Ok(known)

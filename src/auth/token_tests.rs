@@ -33,7 +33,14 @@ fn keys() -> Vec<TrustedKey> {
 }
 
 fn claims() -> AccessClaims {
-    AccessClaims::new("eip155:0xabc".into(), Namespace::default_namespace(), "s1".into(), [1; 16], now(), ACCESS_TOKEN_TTL)
+    AccessClaims::new(
+        "eip155:0xabc".into(),
+        Namespace::default_namespace(),
+        "s1".into(),
+        [1; 16],
+        now(),
+        ACCESS_TOKEN_TTL,
+    )
 }
 
 fn header() -> Value {

@@ -10,6 +10,7 @@ use super::address::{HostPort, PeerAddress};
 use super::discovery::check_peers;
 use super::problem::{Problem, Problems};
 use super::units;
+use crate::types::callback_url::CallbackUrl;
 use crate::types::{IpRange, Namespace};
 
 /// The HTTP and WebSocket face.
@@ -32,6 +33,9 @@ pub struct GatewayConfig {
     /// Origins whose pages may call it, for CORS and WebSockets. None by default; `debros dev` lets every one in. `*` is
     /// every origin: credentials are never taken from cookies, so a foreign page has none that it was not given.
     pub allowed_origins: Vec<String>,
+    /// Addresses that the login page may hand a new API key to, as `https://app.example.org/auth`: there, and below that
+    /// path. `http` on the browser's own machine needs no entry.
+    pub login_callbacks: Vec<CallbackUrl>,
     /// Addresses of proxies whose `X-Forwarded-For` is believed. Rate limits and the access log see through them.
     pub trusted_proxies: Vec<IpRange>,
     /// Connections held at once: 10 000 idle ones and room for busy ones. An idle one costs about 12 KB.
@@ -62,9 +66,6 @@ pub struct GatewayConfig {
     pub chain_id: u64,
     /// The network that Solana wallets sign for: mainnet, testnet, devnet or localnet.
     pub solana_cluster: String,
-    /// Pages that the login page may hand a new key to, besides programs on the user's own machine: origin and path, of
-    /// which everything below is meant.
-    pub login_callbacks: Vec<String>,
     /// Most keys of a namespace; 0 is without limit.
     pub kv_keys_max: u64,
     /// Most bytes of a namespace's keys and values; 0 is without limit.
@@ -86,6 +87,7 @@ impl Default for GatewayConfig {
             api_keys: Vec::new(),
             bootstrap_peers: Vec::new(),
             allowed_origins: Vec::new(),
+            login_callbacks: Vec::new(),
             trusted_proxies: Vec::new(),
             connections_max: 16_384,
             connections_per_address_max: 256,
@@ -99,7 +101,6 @@ impl Default for GatewayConfig {
             public_url: "http://localhost:6001".to_owned(),
             chain_id: 1,
             solana_cluster: "mainnet".to_owned(),
-            login_callbacks: Vec::new(),
             kv_keys_max: 1_000_000,
             kv_bytes_max: 1024 * 1024 * 1024,
             database_bytes_max: 10 * 1024 * 1024 * 1024,
@@ -134,6 +135,14 @@ impl GatewayConfig {
                 problems.add(
                     Problem::new(format!("gateway.allowed_origins[{position}]"), format!("invalid origin `{origin}`"))
                         .hint("expected `*` or scheme and host, for example https://app.example.org"),
+                );
+            }
+        }
+        for (position, callback) in self.login_callbacks.iter().enumerate() {
+            if callback.has_query() {
+                problems.add(
+                    Problem::new(format!("gateway.login_callbacks[{position}]"), format!("`{callback}` has a query"))
+                        .hint("leave it out; a callback may have any query"),
                 );
             }
         }

@@ -319,6 +319,7 @@ pub(super) fn gateway_config(config: &Config) -> gateway::GatewayConfig {
         },
         build: gateway::BuildInfo::default(),
         origins: gateway::AllowedOrigins::from_list(&settings.allowed_origins),
+        login_callbacks: settings.login_callbacks.clone(),
         rates: gateway::Rates {
             per_address: settings.rate_per_address,
             per_credential: settings.rate_per_key,

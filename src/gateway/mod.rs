@@ -26,6 +26,7 @@ mod health_api;
 mod json;
 mod kv_api;
 mod kv_watch;
+mod login_page;
 mod metrics_api;
 mod namespace_api;
 mod network_api;
@@ -56,6 +57,7 @@ use crate::accounts::Accounts;
 use crate::cluster::AnyCluster;
 use crate::http::{self, HttpLimits};
 use crate::tasks::Tasks;
+use crate::types::callback_url::CallbackUrl;
 use crate::types::kv::KvQuota;
 use crate::types::{IpRange, Namespace};
 use authenticate::Authenticator;
@@ -81,6 +83,8 @@ pub struct GatewayConfig {
     pub rates: Rates,
     /// Who is let in without the cluster being asked.
     pub keyring: Keyring,
+    /// Where the login page may hand a key to, besides the browser's own machine.
+    pub login_callbacks: Vec<CallbackUrl>,
     /// What each namespace may store.
     pub quotas: Quotas,
     /// The directory whose disk must not run full.
@@ -124,6 +128,7 @@ struct Face {
     authenticator: Authenticator,
     limits: RateLimits,
     origins: AllowedOrigins,
+    login_callbacks: Vec<CallbackUrl>,
     proxies: Vec<IpRange>,
     bodies: Semaphore,
     observer: Observer,
@@ -169,6 +174,7 @@ fn routes() -> Vec<Route> {
     let chapters = [
         health_api::routes(),
         auth_api::routes(),
+        login_page::routes(),
         namespace_api::routes(),
         apps_api::routes(),
         sql_api::routes(),
@@ -192,6 +198,7 @@ pub async fn serve(listener: TcpListener, accounts: Accounts, config: GatewayCon
         authenticator: Authenticator::new(config.keyring),
         limits: RateLimits::new(config.rates),
         origins: config.origins,
+        login_callbacks: config.login_callbacks,
         proxies: config.limits.proxies.clone(),
         bodies: Semaphore::new(request::BODIES_KIB_MAX),
         observer: Observer::default(),

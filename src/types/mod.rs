@@ -7,6 +7,7 @@ pub mod cluster_id;
 pub mod cluster_secret;
 pub mod admin;
 pub mod build;
+pub mod callback_url;
 pub mod command;
 mod excerpt;
 pub mod exit;
