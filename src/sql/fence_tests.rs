@@ -152,7 +152,13 @@ fn sizes_and_depths_are_bounded() {
     let deep = format!("SELECT {}1{}", "(1+".repeat(600), ")".repeat(600));
     let compound = vec!["SELECT 1"; 501].join(" UNION ALL ");
     let huge = format!("SELECT '{}'", "x".repeat(1024 * 1024));
+    let like = |operator: &str, wildcard: &str| {
+        let (text, pattern) = ("a".repeat(50_000), format!("{wildcard}a").repeat(20_000));
+        format!("INSERT INTO t SELECT '{text}' {operator} '{pattern}b'")
+    };
     for sql in [
+        &like("GLOB", "*"),
+        &like("LIKE", "%"),
         "INSERT INTO t VALUES(zeroblob(1000000000))",
         "INSERT INTO t VALUES(randomblob(1000000000))",
         &deep,

@@ -29,6 +29,11 @@ pub const SQL_MEMORY_BYTES_MAX: usize = 64 * 1024 * 1024;
 /// Deepest expression tree; bounds the parser's stack.
 pub const SQL_EXPRESSION_DEPTH_MAX: usize = 500;
 
+/// Longest pattern of LIKE and GLOB. Each wildcard in it is a call within a call on the stack of a thread, of which
+/// SQLite's own limit of 50 000 would need ten megabytes: a statement that is in the log must not end every node that
+/// applies it.
+pub const SQL_LIKE_PATTERN_BYTES_MAX: usize = 1000;
+
 /// Most terms of a compound SELECT.
 pub const SQL_COMPOUND_TERMS_MAX: usize = 500;
 
