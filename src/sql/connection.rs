@@ -102,7 +102,6 @@ fn fence(connection: &mut Connection, role: Role) -> rusqlite::Result<()> {
         (Limit::SQLITE_LIMIT_LENGTH, limits::SQL_VALUE_BYTES_MAX),
         (Limit::SQLITE_LIMIT_LIKE_PATTERN_LENGTH, limits::SQL_PATTERN_BYTES_MAX),
         (Limit::SQLITE_LIMIT_EXPR_DEPTH, limits::SQL_EXPRESSION_DEPTH_MAX),
-        (Limit::SQLITE_LIMIT_LIKE_PATTERN_LENGTH, limits::SQL_LIKE_PATTERN_BYTES_MAX),
         (Limit::SQLITE_LIMIT_COMPOUND_SELECT, limits::SQL_COMPOUND_TERMS_MAX),
         (Limit::SQLITE_LIMIT_VDBE_OP, limits::SQL_PROGRAM_OPS_MAX),
         (Limit::SQLITE_LIMIT_VARIABLE_NUMBER, limits::SQL_PARAMETERS_MAX),

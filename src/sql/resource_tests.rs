@@ -6,7 +6,7 @@ use super::ReadError;
 use super::readers::{ReadOptions, Work};
 use super::testing::*;
 use crate::types::Statement;
-use crate::types::limits::SQL_VALUE_BYTES_MAX;
+use crate::types::limits::{SQL_PATTERN_BYTES_MAX, SQL_VALUE_BYTES_MAX};
 use crate::types::statement::{StatementErrorKind, StatementResult, Value};
 
 /// A text of some four megabytes.
@@ -41,7 +41,7 @@ fn functions_on_large_values_take_no_minutes() {
 fn a_long_pattern_is_refused() {
     let fixture = Fixture::new();
     for operator in ["LIKE", "GLOB"] {
-        let refused = fixture.query(&[&format!("SELECT 'a' {operator} '{}'", "_".repeat(101))]);
+        let refused = fixture.query(&[&format!("SELECT 'a' {operator} '{}'", "_".repeat(SQL_PATTERN_BYTES_MAX + 1))]);
         assert_failed(&refused[0], StatementErrorKind::Sqlite, "pattern too complex");
     }
 }

@@ -19,8 +19,9 @@ pub const SQL_VALUE_BYTES_MAX: usize = 9 * 1024 * 1024;
 pub const SQL_QUICK_VALUE_BYTES_MAX: usize = 16 * 1024;
 
 /// Longest pattern of LIKE and GLOB. They compare each place of a value with all of the pattern: with the largest value
-/// that is a second, with SQLite's own 50 000 it would be ten minutes.
-pub const SQL_PATTERN_BYTES_MAX: usize = 100;
+/// that is two seconds, with SQLite's own 50 000 it would be ten minutes. And each wildcard is a call within a call: 20 000
+/// of them overflow the stack of a thread, which ends each node that applies the statement.
+pub const SQL_PATTERN_BYTES_MAX: usize = 200;
 
 /// Most memory that one statement may hold in large values: a few of the largest. SQLite holds a copy per column, and
 /// builds JSON of up to two gigabytes before it finds it too long.
@@ -28,11 +29,6 @@ pub const SQL_MEMORY_BYTES_MAX: usize = 64 * 1024 * 1024;
 
 /// Deepest expression tree; bounds the parser's stack.
 pub const SQL_EXPRESSION_DEPTH_MAX: usize = 500;
-
-/// Longest pattern of LIKE and GLOB. Each wildcard in it is a call within a call on the stack of a thread, of which
-/// SQLite's own limit of 50 000 would need ten megabytes: a statement that is in the log must not end every node that
-/// applies it.
-pub const SQL_LIKE_PATTERN_BYTES_MAX: usize = 1000;
 
 /// Most terms of a compound SELECT.
 pub const SQL_COMPOUND_TERMS_MAX: usize = 500;
