@@ -20,6 +20,7 @@ use super::sql_value::{Arguments, lists, objects};
 use super::{consistency, sql_schema as schema};
 use crate::cluster::{Read, script};
 use crate::types::command::{Atomicity, Execute, Executed, Outcome, Replayed, RowsWanted};
+use crate::types::limits::STATEMENTS_PER_REQUEST_MAX;
 use crate::types::statement::{Expect, StatementResult, Written};
 use crate::types::{Action, Command, Rows, Statement};
 
@@ -279,6 +280,11 @@ async fn transaction(call: Call) -> Result<Reply, ApiError> {
     }
     if statements.is_empty() {
         let message = "invalid body: {ops:[{kind,sql,args?,expect?}], return_results?} or {statements:[...]}";
+        return Err(ApiError::new(Code::InvalidBody, message));
+    }
+    if statements.len() > STATEMENTS_PER_REQUEST_MAX {
+        let message =
+            format!("{} statements; one transaction takes at most {STATEMENTS_PER_REQUEST_MAX}", statements.len());
         return Err(ApiError::new(Code::InvalidBody, message));
     }
     let done = write(&call, statements, Atomicity::Transaction, RowsWanted::FromAll).await?;

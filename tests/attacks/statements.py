@@ -94,7 +94,7 @@ def functions_that_leave_the_database_do_not_exist(world):
     for call in ("load_extension('x')", "load_extension('/lib/x86_64-linux-gnu/libc.so.6', 'system')", "fts3_tokenizer('simple')", "fts3_tokenizer('x', x'00')",
                  "readfile('/etc/passwd')", "writefile('/tmp/debros-attack', 'x')", "edit('x')", "shell('id')", "system('id')", "lsdir('/')",
                  "sqlite_log(1, 'x')", "zipfile('x')", "eval('SELECT 1')",
-                 "sqlite3_db_config()", "sqlite_offset(id)", "unistr_quote(1, 2, 3)", "fts5(1)", "rtreecheck('t')"):  # fmt: skip
+                 "sqlite3_db_config()", "sqlite_offset(id)", "unistr_quote(1, 2, 3)"):  # fmt: skip
         refused(tenant, f"SELECT {call} FROM t")
     for table in ("fsdir('/')", "csv", "generate_series_x(1)", "fsdir", "zipfile('x')", "completion('s')"):
         refused(tenant, f"SELECT * FROM {table}")
@@ -174,19 +174,26 @@ def a_statement_without_end_is_cut_while_others_are_served(world):
         answer = loud.query(sql) if way == "query" else loud.exec(f"CREATE TABLE endless_{abs(hash(sql))} AS {sql}")
         return sql, way, answer, time.monotonic() - started
 
-    with ThreadPoolExecutor(4) as pool:
-        running = [pool.submit(endless, sql, "query") for sql in ENDLESS]
-        running.append(pool.submit(endless, ENDLESS[0], "exec"))
-        taken = []
-        while not all(task.done() for task in running):
-            started = time.monotonic()
-            want(quiet.value("absent"), 404)
-            taken.append(time.monotonic() - started)
-    for task in running:
-        sql, way, answer, seconds = task.result()
-        want(answer, 422, 503, 504, code=("STATEMENT_LIMIT", "DEADLINE_EXCEEDED"))
-        check(seconds < 25, f"{way} of {sql}: {seconds:.1f} s")
-    check(sorted(taken)[len(taken) // 2] < 1, f"times of the other tenant: {sorted(taken)[-5:]}")
+    def meanwhile(*asked):
+        """Starts the statements, and what the other tenant waits for an answer in the middle."""
+        with ThreadPoolExecutor(len(asked)) as pool:
+            running = [pool.submit(endless, *one) for one in asked]
+            taken = []
+            while not all(task.done() for task in running):
+                started = time.monotonic()
+                want(quiet.value("absent"), 404)
+                taken.append(time.monotonic() - started)
+        for task in running:
+            sql, way, answer, seconds = task.result()
+            want(answer, 422, 503, 504, code=("STATEMENT_LIMIT", "DEADLINE_EXCEEDED"))
+            check(seconds < 25, f"{way} of {sql}: {seconds:.1f} s")
+        return sorted(taken)[len(taken) // 2]
+
+    waited = meanwhile(*((sql, "query") for sql in ENDLESS))
+    check(waited < 1, f"the other tenant waited {waited:.1f} s beside reads")
+    # A write is applied alone; its two seconds of work are several in a debug build on a busy machine.
+    waited = meanwhile((ENDLESS[0], "exec"))
+    check(waited < 10, f"the other tenant waited {waited:.1f} s behind a write")
     want(quiet.put("still"), 201)
 
 
@@ -203,11 +210,11 @@ BOMBS = [
 
 
 def resident(world):
-    """Bytes of memory of each node."""
+    """The most memory that each node has had so far: what a statement took and gave back counts."""
     found = []
     for node in world.cluster.nodes:
         with open(f"/proc/{node.process.pid}/status") as status:
-            found.append(next(int(line.split()[1]) * 1024 for line in status if line.startswith("VmRSS")))
+            found.append(next(int(line.split()[1]) * 1024 for line in status if line.startswith("VmHWM")))
     return found
 
 
@@ -215,21 +222,21 @@ def resident(world):
 def a_value_does_not_grow_without_bound(world):
     tenant = shared_tenant(world)
     want(tenant.query("SELECT 1"), 200)
-    before = resident(world)
     for sql in BOMBS:
         for way in (tenant.query, lambda sql: tenant.exec(f"INSERT INTO t(x) {sql}")):
-            started = time.monotonic()
+            before, started = resident(world), time.monotonic()
             want(way(sql), 400, 422, code=LIMITED)
             taken = time.monotonic() - started
+            growth = max(after - first for first, after in zip(before, resident(world)))
+            check(growth < MEMORY_GROWTH_MAX, f"{sql} took {growth >> 20} MiB of a node")
             check(taken < BOMB_SECONDS_MAX, f"{sql}: {taken:.1f} s")
-    growth = max(after - first for first, after in zip(before, resident(world)))
-    check(growth < MEMORY_GROWTH_MAX, f"a node grew by {growth >> 20} MiB")
     equal(want(tenant.query("SELECT count(*) AS n FROM t"), 200).json()["items"], [{"n": 1}])
 
 
 @row("S10")
 def a_statement_has_bounds(world):
     tenant = shared_tenant(world)
+    want(tenant.exec("CREATE VIRTUAL TABLE found USING fts5(x)"), 200)
     for name, sql in {
         "depth": "SELECT " + "(" * 5000 + "1" + ")" * 5000,
         "sum": "SELECT " + "+".join(["1"] * 5000),
@@ -238,16 +245,24 @@ def a_statement_has_bounds(world):
         "columns": f"CREATE TABLE wide({', '.join(f'c{n}' for n in range(2_001))})",
         "text": "SELECT '" + "x" * 2_000_000 + "'",
         "joins": "SELECT 1 FROM " + ", ".join(f"t t{n}" for n in range(65)),
-        "like": f"SELECT 'x' LIKE '{'%a' * 50_000}'",
+        "like": f"SELECT '{'a' * 50_000}' LIKE '{'%a' * 20_000}b'",
         "glob": f"SELECT '{'a' * 50_000}' GLOB '{'*a' * 20_000}b'",
+        "escaped": f"SELECT '{'a' * 50_000}' LIKE '{'%a' * 20_000}b' ESCAPE '!'",
+        "parentheses of a search": f"SELECT 1 FROM found WHERE found MATCH '{'(' * 20_000}a{')' * 20_000}'",
+        "terms of a search": f"SELECT 1 FROM found WHERE found MATCH '{'a NOT ' * 20_000}a'",
+        "JSON": f"SELECT json('{'[' * 200_000}{']' * 200_000}')",
+        "JSON path": f"SELECT json_extract('[]', '${'[0]' * 100_000}')",
         "variable": "SELECT ?999999",
         "case": "SELECT CASE " + "WHEN 1 THEN 1 " * 40_000 + "END",
         "cte": "WITH " + ", ".join(f"a{n} AS (SELECT * FROM a{n - 1}, a{n - 1})" if n else "a0 AS (SELECT 1)" for n in range(30)) + " SELECT count(*) FROM a29",
     }.items():  # fmt: skip
-        started = time.monotonic()
-        answer = tenant.exec(sql) if name == "columns" else tenant.query(sql)
-        check(answer.status_code in (400, 413, 422, 503, 504) or name in ("sum", "like", "case", "negations", "glob"), f"{name}: {answer.status_code} {answer.text:.200}")
-        check(answer.status_code != 500 and time.monotonic() - started < 15, f"{name}: {answer.status_code} after {time.monotonic() - started:.1f} s")
+        # As a read and as an entry of the log: what ends a node there ends it again whenever it starts.
+        for way in (tenant.query, tenant.exec):
+            started = time.monotonic()
+            answer = way(sql)
+            allowed = (200, 400, 413, 422) if name in ("case", "JSON path", "JSON") else (400, 413, 422)
+            check(answer.status_code in allowed, f"{name}: {answer.status_code} {answer.text:.200}")
+            check(time.monotonic() - started < 15, f"{name}: {answer.status_code} after {time.monotonic() - started:.1f} s")
     placeholders = ", ".join(["?"] * 40_000)
     want(tenant.query(f"SELECT 1 WHERE 1 IN ({placeholders})", *range(40_000)), 400, 422)
     want(tenant.query("SELECT ?", 1, 2, 3), 200, 400)
@@ -274,7 +289,8 @@ def tables_that_look_into_the_engine_are_refused(world):
     for sql in ("SELECT * FROM dbstat", "SELECT * FROM sqlite_dbpage", "SELECT * FROM sqlite_stmt", "SELECT * FROM bytecode('SELECT 1')", "SELECT * FROM tables_used('SELECT 1')",
                 "CREATE VIRTUAL TABLE v USING dbstat", "CREATE VIRTUAL TABLE v USING csv(filename='/etc/passwd')",
                 "CREATE VIRTUAL TABLE v USING sqlite_dbpage", "CREATE VIRTUAL TABLE v USING zipfile('x')", "CREATE VIRTUAL TABLE v USING fsdir",
-                "CREATE TEMP TABLE x(a)", "CREATE TEMP TRIGGER tr AFTER INSERT ON t BEGIN SELECT 1; END", "CREATE TEMP VIEW v AS SELECT 1", "CREATE TABLE temp.x(a)",
+                "CREATE TEMP TABLE x(a)", "CREATE TEMP TRIGGER tr AFTER INSERT ON t BEGIN SELECT 1; END", "CREATE TEMP VIEW v AS SELECT 1", "CREATE TABLE temp.x(a)", "CREATE TABLE temp.x AS SELECT 1", "CREATE VIEW temp.v AS SELECT 1",
+                "CREATE TRIGGER temp.tr AFTER INSERT ON main.t BEGIN SELECT 1; END", "CREATE VIRTUAL TABLE temp.v USING fts5(x)", "CREATE INDEX temp.i ON t(x)",
                 "DELETE FROM temp.sqlite_master"):  # fmt: skip
         refused(tenant, sql)
 
@@ -303,6 +319,7 @@ def what_is_refused_is_refused_in_every_disguise(world):
     want(tenant.exec("DROP TABLE loop"), 200)
     want(tenant.exec("CREATE VIEW circle AS SELECT * FROM circle"), 200, 400)
     want(tenant.query("SELECT * FROM circle"), 400, 404, 422)
+    want(tenant.exec("DROP VIEW IF EXISTS circle"), 200)
 
 
 @row("S14")
@@ -414,8 +431,10 @@ def a_long_read_does_not_hold_up_writes(world):
 
 @row("S19")
 def parameters_are_bound_and_names_are_quoted(world):
-    tenant = shared_tenant(world)
-    evil = ["t; DROP TABLE t", "t--", "t WHERE 1=1", "(SELECT 1)", "t) UNION SELECT 1--", 't"; DROP TABLE t; --', "t\0", "pragma_database_list", "' OR '1'='1", "t/**/", "t,t t2"]
+    tenant = world.tenant()
+    want(tenant.exec("CREATE TABLE t(id INTEGER PRIMARY KEY, x)"), 200)
+    want(tenant.exec("INSERT INTO t(x) VALUES('row')"), 200)
+    evil = ["t; DROP TABLE t", "t--", "t WHERE 1=1", "(SELECT 1)", "t) UNION SELECT 1--", 't"; DROP TABLE t; --', "t\0", "' OR '1'='1", "t/**/", "t,t t2"]
     for text in evil:
         for path in ("find", "find-one", "select"):
             want(tenant.call("POST", f"/v1/db/{path}", {"table": text}), 400, 403, 404, 422)
