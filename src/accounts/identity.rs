@@ -98,7 +98,7 @@ impl Accounts {
         let found = if claims.session.starts_with(super::sessions::ID_PREFIX) {
             self.find_session(&claims, deadline).await?.map(|principal| (principal, i64::MAX))
         } else {
-            self.find_key(("k.id = :id", ("id", super::rows::text(&claims.session))), deadline).await?
+            self.find_key((super::keys::OF_SESSION, ("session", super::rows::text(&claims.session))), deadline).await?
         };
         let Some((principal, until)) = found else { return Ok(None) };
         let expires_unix_ms = until.min(claims.expires_at.as_millisecond());

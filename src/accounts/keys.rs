@@ -46,6 +46,10 @@ pub struct StoredKey {
     pub expires_unix_ms: Option<i64>,
 }
 
+/// Finds the key of a session that [`Accounts::session_of_key`] gave.
+pub(super) const OF_SESSION: &str =
+    "k.id = substr(:session, 1, 16) AND '.' || lower(hex(substr(k.hash, 1, 8))) = substr(:session, 17)";
+
 impl Accounts {
     /// Makes a key that opens a namespace.
     ///
@@ -109,21 +113,24 @@ impl Accounts {
         rows.iter().map(api_key).collect()
     }
 
-    /// Whether a key with this id is stored.
+    /// What a token for a stored key says as its session: the key's id and which of its texts it is for, so that a token
+    /// for a text from before a rotation ends with that text.
     ///
     /// # Errors
     /// The cluster's.
-    pub(super) async fn has_key(
+    pub(super) async fn session_of_key(
         &self,
         namespace: &Namespace,
         id: &str,
         deadline: Instant,
-    ) -> Result<bool, AccountError> {
+    ) -> Result<Option<String>, AccountError> {
         let statement = named(
-            "SELECT 1 FROM api_keys k JOIN namespaces n ON n.id = k.namespace_id WHERE k.id = :id AND n.name = :namespace",
+            "SELECT k.id || '.' || lower(hex(substr(k.hash, 1, 8))) AS session \
+             FROM api_keys k JOIN namespaces n ON n.id = k.namespace_id WHERE k.id = :id AND n.name = :namespace",
             [("id", text(id)), ("namespace", text(namespace.as_str()))],
         );
-        Ok(!self.query(statement, Level::Linearizable, deadline).await?.is_empty())
+        let rows = self.query(statement, Level::Linearizable, deadline).await?;
+        Ok(rows.first().map(|row| row.text("session").to_owned()))
     }
 
     /// Ends a key of a namespace, and every key that was made with it.

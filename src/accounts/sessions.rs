@@ -262,10 +262,10 @@ impl Accounts {
         deadline: Instant,
     ) -> Result<Tokens, AccountError> {
         // One from the configuration is not stored, and nobody could end a token for it.
-        if !self.has_key(namespace, key_id, deadline).await? {
+        let Some(session) = self.session_of_key(namespace, key_id, deadline).await? else {
             return Err(AccountError::NoSuchKey);
-        }
-        let grant = TokenGrant { subject: key_id.to_owned(), session: key_id.to_owned(), refresh: None };
+        };
+        let grant = TokenGrant { subject: key_id.to_owned(), session, refresh: None };
         self.tokens(namespace, grant, deadline).await
     }
 }

@@ -22,7 +22,7 @@ use crate::cluster::{Read, script};
 use crate::types::command::{Atomicity, Execute, Executed, Outcome, Replayed, RowsWanted};
 use crate::types::limits::STATEMENTS_PER_REQUEST_MAX;
 use crate::types::statement::{Expect, StatementResult, Written};
-use crate::types::{Action, Command, Rows, Statement};
+use crate::types::{Action, Command, Rows, Statement, Value};
 
 /// Longest that one statement may take when a caller says nothing.
 const STATEMENT_TIMEOUT: Duration = Duration::from_secs(10);
@@ -350,12 +350,16 @@ const OBJECTS: &str = "SELECT name, type, sql FROM sqlite_schema \
     WHERE type IN ('table', 'view') AND substr(name, 1, 7) <> 'sqlite_' ORDER BY name";
 const COLUMNS: &str = "SELECT o.name AS \"table\", c.name, c.type, c.\"notnull\", c.dflt_value, c.pk \
     FROM sqlite_schema o JOIN pragma_table_info(o.name) c \
-    WHERE o.type IN ('table', 'view') AND substr(o.name, 1, 7) <> 'sqlite_' ORDER BY o.name, c.cid";
+    WHERE o.type = 'table' AND substr(o.name, 1, 7) <> 'sqlite_' ORDER BY o.name, c.cid";
+const COLUMNS_OF_VIEW: &str = "SELECT ?1 AS \"table\", name, type, \"notnull\", dflt_value, pk \
+    FROM pragma_table_info(?1) ORDER BY cid";
 
 async fn show_schema(call: Call) -> Result<Reply, ApiError> {
     let mut found = read_all(&call, vec![Statement::new(OBJECTS), Statement::new(COLUMNS)]).await?.into_iter();
     let (stored, columns) = (found.next().unwrap_or_default(), found.next().unwrap_or_default());
-    let columns = objects(&columns);
+    let stored = objects(&stored);
+    let mut columns = objects(&columns);
+    columns.extend(columns_of_views(&call, &stored).await?);
     let of_table = |name: &Json| -> Vec<Json> {
         let column = |column: &Json| {
             json!({
@@ -368,7 +372,6 @@ async fn show_schema(call: Call) -> Result<Reply, ApiError> {
         };
         columns.iter().filter(|column| column["table"] == *name).map(column).collect()
     };
-    let stored = objects(&stored);
     let tables: Vec<Json> = stored
         .iter()
         .map(|object| {
@@ -379,6 +382,25 @@ async fn show_schema(call: Call) -> Result<Reply, ApiError> {
     Ok(reply::ok(&json!({ "count": stored.len(), "objects": stored, "tables": tables })))
 }
 
+/// The columns of views, one by one: a view of a table that is no longer there has none, and spoils nothing for the others.
+async fn columns_of_views(call: &Call, stored: &[Json]) -> Result<Vec<Json>, ApiError> {
+    let views: Vec<Statement> = stored
+        .iter()
+        .filter(|object| object["type"] == "view")
+        .filter_map(|object| object["name"].as_str())
+        .map(|name| Statement { positional: vec![Value::Text(name.to_owned())], ..Statement::new(COLUMNS_OF_VIEW) })
+        .collect();
+    let mut columns = Vec::new();
+    for views in views.chunks(STATEMENTS_PER_REQUEST_MAX) {
+        for result in results(call, views.to_vec(), Atomicity::EachStatement).await? {
+            if let StatementResult::Rows(rows) = result {
+                columns.extend(objects(&rows));
+            }
+        }
+    }
+    Ok(columns)
+}
+
 /// The rows of one query.
 async fn read(call: &Call, statement: Statement) -> Result<Rows, ApiError> {
     Ok(read_all(call, vec![statement]).await?.pop().unwrap_or_default())
@@ -386,21 +408,8 @@ async fn read(call: &Call, statement: Statement) -> Result<Rows, ApiError> {
 
 /// The rows of several queries, which see one state of the database.
 async fn read_all(call: &Call, statements: Vec<Statement>) -> Result<Vec<Rows>, ApiError> {
-    let wanted = consistency::wanted(call)?;
-    let read = Read {
-        namespace: call.grant()?.namespace().clone(),
-        statements,
-        atomicity: Atomicity::Transaction,
-        level: wanted.level,
-        freshness: wanted.freshness,
-        min_index: wanted.min_index,
-        statement_timeout: Some(STATEMENT_TIMEOUT),
-        qualify_columns: false,
-    };
-    let answer = call.face.cluster().read(read, call.deadline).await;
-    let answer = answer.map_err(|error| ApiError::cluster(error, Effect::Reads))?;
-    answer
-        .results
+    results(call, statements, Atomicity::Transaction)
+        .await?
         .into_iter()
         .map(|result| match result {
             StatementResult::Rows(rows) => Ok(rows),
@@ -408,6 +417,26 @@ async fn read_all(call: &Call, statements: Vec<Statement>) -> Result<Vec<Rows>, 
             StatementResult::Failed(error) => Err(ApiError::statement(&error)),
         })
         .collect()
+}
+
+async fn results(
+    call: &Call,
+    statements: Vec<Statement>,
+    atomicity: Atomicity,
+) -> Result<Vec<StatementResult>, ApiError> {
+    let wanted = consistency::wanted(call)?;
+    let read = Read {
+        namespace: call.grant()?.namespace().clone(),
+        statements,
+        atomicity,
+        level: wanted.level,
+        freshness: wanted.freshness,
+        min_index: wanted.min_index,
+        statement_timeout: Some(STATEMENT_TIMEOUT),
+        qualify_columns: false,
+    };
+    let answer = call.face.cluster().read(read, call.deadline).await;
+    answer.map(|answer| answer.results).map_err(|error| ApiError::cluster(error, Effect::Reads))
 }
 
 /// A write that went through the log.

@@ -218,7 +218,7 @@ fn judge_function(role: Role, function: &str) -> Result<(), String> {
 }
 
 /// PRAGMAs that take an argument and change nothing.
-const INTROSPECTION: [&str; 14] = [
+const INTROSPECTION: [&str; 13] = [
     "table_info",
     "table_xinfo",
     "table_list",
@@ -227,7 +227,6 @@ const INTROSPECTION: [&str; 14] = [
     "index_xinfo",
     "foreign_key_list",
     "foreign_key_check",
-    "database_list",
     "function_list",
     "module_list",
     "pragma_list",

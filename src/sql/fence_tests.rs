@@ -133,7 +133,6 @@ fn introspection_works_as_tools_expect() {
         "PRAGMA page_count",
         "PRAGMA integrity_check",
         "PRAGMA quick_check",
-        "PRAGMA database_list",
         "PRAGMA collation_list",
         "SELECT name FROM pragma_table_info('t')",
         "SELECT name FROM sqlite_master WHERE name NOT LIKE 'sqlite_%'",

@@ -79,9 +79,9 @@ def pragmas_that_change_or_tell_of_the_machine_are_refused(world):
                  "locking_mode=EXCLUSIVE", "max_page_count=1", "mmap_size=1000000", "cache_size=1000000", "trusted_schema=ON",
                  "schema_version=7", "wal_checkpoint(TRUNCATE)", "incremental_vacuum", "page_size=512", "auto_vacuum=1", "cell_size_check=0",
                  "recursive_triggers=ON", "foreign_keys=ON", "ignore_check_constraints=ON", "query_only=0", "hard_heap_limit=1", "soft_heap_limit=1",
-                 "threads=8", "shrink_memory", "optimize", "secure_delete=0", "encoding='UTF-16'", "main.journal_mode=OFF", "key='x'"):  # fmt: skip
+                 "threads=8", "shrink_memory", "database_list", "optimize", "secure_delete=0", "encoding='UTF-16'", "main.journal_mode=OFF", "key='x'"):  # fmt: skip
         refused(tenant, f"PRAGMA {name}")
-    for name in ("pragma_wal_checkpoint", "pragma_wal_checkpoint('main')", "pragma_optimize", "pragma_shrink_memory"):
+    for name in ("pragma_wal_checkpoint", "pragma_wal_checkpoint('main')", "pragma_optimize", "pragma_shrink_memory", "pragma_database_list"):
         refused(tenant, f"SELECT * FROM {name}")
     # What tools ask of a database is told.
     found = want(tenant.query("PRAGMA table_info(t)"), 200).json()
@@ -319,6 +319,8 @@ def what_is_refused_is_refused_in_every_disguise(world):
     want(tenant.exec("DROP TABLE loop"), 200)
     want(tenant.exec("CREATE VIEW circle AS SELECT * FROM circle"), 200, 400)
     want(tenant.query("SELECT * FROM circle"), 400, 404, 422)
+    shown = want(tenant.api().get("/v1/db/schema", key=tenant.key), 200).json()["tables"]
+    check(any(table["columns"] for table in shown) and {"name": "circle", "columns": []}.items() <= next(table for table in shown if table["name"] == "circle").items(), f"the schema beside a broken view: {shown}")
     want(tenant.exec("DROP VIEW IF EXISTS circle"), 200)
 
 

@@ -399,7 +399,11 @@ def what_was_revoked_is_refused_everywhere_within_five_seconds(world):
     tenant.log_in(tenant.api())
     rotated = want(world.api().post(f"/v1/keys/{tenant.key_id}/rotate", token=tenant.token), 200).json()
     gone(key=tenant.key)
+    # A token for the key's text from before, and one for what it is now.
+    gone(token=exchanged)
     used(key=rotated["api_key"])
+    exchanged = want(world.api().post("/v1/auth/token", key=rotated["api_key"]), 200).json()["access_token"]
+    used(token=exchanged)
     want(world.api().delete(f"/v1/keys/{rotated['key_id']}", token=tenant.token), 200)
     gone(key=rotated["api_key"])
     gone(token=exchanged)
