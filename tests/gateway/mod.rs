@@ -1,5 +1,6 @@
 //! The gateway's shell from outside: what holds for every endpoint, whatever it does.
 
+mod connections;
 mod contract;
 mod credentials;
 mod limits;

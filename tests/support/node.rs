@@ -206,6 +206,11 @@ impl TestNode {
         self.process.as_ref().expect("it runs").signal(name);
     }
 
+    /// Memory that it holds, as the system counts it.
+    pub(crate) fn resident_bytes(&self) -> u64 {
+        self.process.as_ref().expect("it runs").resident_bytes()
+    }
+
     /// Waits until it ends by itself.
     pub(crate) fn wait_end(&mut self) -> ExitStatus {
         self.process.take().expect("it runs").wait()

@@ -60,6 +60,14 @@ impl Process {
         assert!(sent.expect("sh runs").success(), "signal {name} was not sent");
     }
 
+    pub(crate) fn resident_bytes(&self) -> u64 {
+        let path = format!("/proc/{}/status", self.child.id());
+        let told = std::fs::read_to_string(path).expect("it runs");
+        let line = told.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("the system counts it");
+        let kibibytes = line.trim().trim_end_matches(" kB").parse::<u64>().expect("a number");
+        kibibytes * 1024
+    }
+
     /// SIGKILL.
     pub(crate) fn kill(&mut self) {
         // It may have ended by itself; then there is nothing to kill.
