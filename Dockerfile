@@ -8,7 +8,7 @@ COPY . .
 ARG DEBROS_BUILD_COMMIT=""
 ARG DEBROS_BUILD_TIME=""
 RUN --mount=type=cache,target=/usr/local/cargo/registry --mount=type=cache,target=/src/target \
-    cargo build --release --locked && install -D target/release/debros /out/debros && install -d /out/data
+    cargo build --release --locked && install -D target/release/debros /out/debros && install -d -m 700 /out/data
 
 FROM gcr.io/distroless/cc-debian12:nonroot
 LABEL org.opencontainers.image.title="debros" \

@@ -3,7 +3,7 @@
 
 use std::time::{Duration, Instant};
 
-use debros::sql::{BatchEntry, Database, ReadError, ReadOptions, Readers, Work};
+use debros::sql::{BatchEntry, Change, Database, ReadError, ReadOptions, Readers, Work};
 use debros::types::command::{Execute, Stamp};
 use debros::types::{Namespace, Statement, Value};
 
@@ -24,7 +24,7 @@ fn main() {
     let create = "CREATE TABLE t(id INTEGER PRIMARY KEY, a INTEGER, b TEXT)";
     let create = Execute::new(Namespace::default_namespace(), vec![Statement::new(create)]);
     let stamp = Stamp { unix_ms: 1_700_000_000_000, seed: 1 };
-    database.apply(&[BatchEntry { index: 1, stamp, execute: &create }]).expect("applies");
+    database.apply(&[BatchEntry { index: 1, stamp, change: Change::Execute(&create) }]).expect("applies");
 
     for size in [1, 16, 64, 256, 1024] {
         let rate = apply_rate(&mut database, size);
@@ -40,7 +40,11 @@ fn apply_rate(database: &mut Database, size: u64) -> f64 {
     let first = database.applied_index() + 1;
     let entries: Vec<BatchEntry<'_>> = (first..)
         .zip(&executes)
-        .map(|(index, execute)| BatchEntry { index, stamp: Stamp { unix_ms: 1_700_000_000_000, seed: index }, execute })
+        .map(|(index, execute)| BatchEntry {
+            index,
+            stamp: Stamp { unix_ms: 1_700_000_000_000, seed: index },
+            change: Change::Execute(execute),
+        })
         .collect();
     let start = Instant::now();
     for batch in entries.chunks(size as usize) {

@@ -36,7 +36,7 @@ use serde::{Deserialize, Serialize};
 pub use address::{HostPort, InvalidHostPort, InvalidPeerAddress, PeerAddress};
 pub use database::{Anonymous, DatabaseConfig, QueuedWrites};
 pub use discovery::DiscoveryConfig;
-pub use gateway::{ConfiguredKey, GatewayConfig, InvalidConfiguredKey};
+pub use gateway::{ConfiguredKey, GatewayConfig, InvalidConfiguredKey, KeyOpens};
 pub use load::{Account, ConfigError, Flag, LoadRequest, Loaded, account_of_this_process};
 pub use logging::LoggingConfig;
 pub use node::NodeConfig;
@@ -154,6 +154,7 @@ mod tests {
         config.discovery.discovery_interval = std::time::Duration::ZERO;
         config.gateway.listen_addr = config.database.sql_addr.clone();
         config.gateway.allowed_origins = vec!["example.org".to_owned()];
+        config.gateway.login_callbacks = vec!["https://app.example.org/auth?next=/".parse().expect("valid")];
         config.security.refresh_token_ttl = std::time::Duration::from_secs(60);
         config.logging.level = "loud".to_owned();
         let problems: Vec<String> = config.validate().iter().map(ToString::to_string).collect();
@@ -178,6 +179,8 @@ mod tests {
                 "discovery.discovery_interval: must be > 0; got 0s",
                 "gateway.allowed_origins[0]: invalid origin `example.org`; \
                  expected `*` or scheme and host, for example https://app.example.org",
+                "gateway.login_callbacks[0]: `https://app.example.org/auth?next=/` has a query; \
+                 leave it out; a callback may have any query",
                 "security.refresh_token_ttl: must be >= security.access_token_ttl (15m); got 1m",
                 "logging.level: invalid value \"loud\"; \
                  allowed values: debug, info, warn, error, trace, off, and module=level separated by commas",

@@ -1,11 +1,15 @@
 //! The serving loop that both HTTP faces share: accept, bound, time out, drain. No routes, no contract.
 //!
-//! Promises: never more than `connections_max` connections; a client that sends its headers slowly, or reads its answer
-//! slowly, is cut off; when the owner of the tasks stops, no new connection is taken, idle ones close at once, busy ones
+//! Promises: never more than `connections_max` connections, nor more than `connections_per_address_max` of one client; a
+//! client that sends its headers slowly, or reads its answer slowly, is cut off, and one that idles is closed much later;
+//! when the owner of the tasks stops, no new connection is taken, idle ones close at once, busy ones
 //! finish their request within the grace period, and [`serve`] returns when all are gone.
 
 pub(crate) mod go_duration;
-mod stall;
+pub(crate) mod head;
+mod guard;
+mod places;
+mod serving;
 mod upload;
 
 use std::io;
@@ -21,12 +25,16 @@ use hyper::header::{CONTENT_TYPE, HeaderValue};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper::{Request, Response};
-use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::rt::TokioIo;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::tasks::Tasks;
-use stall::StallGuard;
+use crate::types::IpRange;
+use guard::{Guard, Patience, Phase};
+use places::{Place, Places};
+use serving::Served;
+
+pub(crate) use places::client_of;
 pub(crate) use upload::{UploadError, read_upload};
 
 /// The body of an answer: in memory, or a stream.
@@ -44,8 +52,14 @@ pub(crate) fn json_reply(body: Bytes) -> Response<ReplyBody> {
 pub struct HttpLimits {
     /// Connections held at once; one more is answered 503 and closed.
     pub connections_max: usize,
-    /// Longest time for the headers of a request, and longest idle time between requests.
+    /// Connections held at once for one client: an IPv4 address or an IPv6 /64. This machine and `proxies` are exempt.
+    pub connections_per_address_max: usize,
+    /// Addresses behind which there are many clients.
+    pub proxies: Vec<IpRange>,
+    /// Longest time from the first byte of a request to the end of its headers.
     pub header_timeout: Duration,
+    /// Longest time before the first byte of a request.
+    pub idle_timeout: Duration,
     /// Longest time without the client taking a byte of an answer.
     pub stall_timeout: Duration,
     /// Longest time that a running request may take once the listener stops.
@@ -57,8 +71,13 @@ impl Default for HttpLimits {
         HttpLimits {
             // With two full buffers each they hold 256 MiB at worst.
             connections_max: 2048,
-            // A slow-header attack holds a connection no longer than this; clients reconnect when they idled longer.
+            // More than a busy client's pool; fewer than all.
+            connections_per_address_max: 256,
+            proxies: Vec::new(),
+            // A slow-header attack holds a connection no longer than this.
             header_timeout: Duration::from_secs(10),
+            // Longer than the pools of clients and proxies keep one, so that they close it, and not we under a request.
+            idle_timeout: Duration::from_secs(300),
             stall_timeout: Duration::from_secs(30),
             drain: Duration::from_secs(10),
         }
@@ -77,30 +96,33 @@ where
     H: Fn(SocketAddr, Request<Incoming>) -> F + Clone + Send + 'static,
     F: Future<Output = Response<ReplyBody>> + Send + 'static,
 {
-    let places = Arc::new(Semaphore::new(limits.connections_max));
+    let HttpLimits { connections_max, connections_per_address_max, ref proxies, .. } = limits;
+    let places = Places::new(connections_max, connections_per_address_max, proxies.clone());
+    let limits = Arc::new(limits);
     let cancelled = tasks.cancelled();
     while let Some(accepted) = cancelled.run_until_cancelled(listener.accept()).await {
-        match (accepted, Arc::clone(&places).try_acquire_owned()) {
-            (Ok((stream, peer)), Ok(place)) => {
-                tasks.spawn(connection(stream, peer, place, limits.clone(), tasks.clone(), handler.clone()));
-            }
-            (Ok((stream, peer)), Err(_)) => turn_away(stream, peer),
-            (Err(error), _) => {
+        match accepted {
+            Ok((stream, peer)) => match places.take(peer.ip()) {
+                Some(place) => {
+                    tasks.spawn(connection(stream, peer, place, Arc::clone(&limits), tasks.clone(), handler.clone()));
+                }
+                None => turn_away(stream, peer),
+            },
+            Err(error) => {
                 tracing::warn!(%error, "accepting a connection failed");
                 tokio::time::sleep(ACCEPT_RETRY).await;
             }
         }
     }
     drop(listener);
-    let everyone = u32::try_from(limits.connections_max).unwrap_or(u32::MAX);
-    drop(places.acquire_many(everyone).await);
+    places.all_free().await;
 }
 
 async fn connection<H, F>(
     stream: TcpStream,
     peer: SocketAddr,
-    _place: OwnedSemaphorePermit,
-    limits: HttpLimits,
+    _place: Place,
+    limits: Arc<HttpLimits>,
     tasks: Tasks,
     handler: H,
 ) where
@@ -110,17 +132,21 @@ async fn connection<H, F>(
     if let Err(error) = stream.set_nodelay(true) {
         tracing::debug!(%peer, %error, "TCP_NODELAY not set");
     }
+    let phase = Phase::new();
+    let HttpLimits { header_timeout, idle_timeout, stall_timeout, .. } = *limits;
+    let patience = Patience { idle: idle_timeout, head: header_timeout, stall: stall_timeout };
+    let guarded = Guard::new(stream, patience, phase.clone());
     let service = service_fn(move |request| {
+        let serving = phase.serve();
         let answer = handler(peer, request);
-        async move { Ok::<_, std::convert::Infallible>(answer.await) }
+        async move { Ok::<_, std::convert::Infallible>(answer.await.map(|body| Served::new(body, serving))) }
     });
     let connection = http1::Builder::new()
-        // Without a timer hyper has no header timeout at all.
-        .timer(TokioTimer::new())
-        .header_read_timeout(limits.header_timeout)
+        // The guard keeps time: hyper's header timeout runs between requests, too.
+        .header_read_timeout(None)
         .max_buf_size(HEAD_BYTES_MAX)
         .title_case_headers(true)
-        .serve_connection(TokioIo::new(StallGuard::new(stream, limits.stall_timeout)), service);
+        .serve_connection(TokioIo::new(guarded), service);
     let mut connection = std::pin::pin!(connection);
     let ended = tokio::select! {
         ended = connection.as_mut() => Ok(ended),

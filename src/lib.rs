@@ -33,12 +33,15 @@
 //! | [`types`] | what the words mean: node id, namespace, statement, command, outcome, limits. No I/O |
 //! | [`tasks`], [`telemetry`] | who joins a task; what the process says about itself. Usable from everywhere |
 //! | [`sql`] | one SQLite file: apply entries, answer queries, back up. Synchronous, knows no Raft; alone has `unsafe` |
+//! | [`auth`] | who may do what: wallet signatures, tokens, keys, roles. Pure: time and randomness are arguments |
 //! | [`mesh`] | streams between nodes over one TCP port. The only place that names libp2p |
 //! | [`raft`] | log, state machine, snapshots, traffic between members. The only place that names openraft |
 //! | [`cluster`] | submit, read, join: here if possible, else one hop. The face that everything above uses |
+//! | [`accounts`] | who may do what: namespaces, members, logins, API keys, over [`cluster`] |
+//! | [`kv`] | keys and values of a namespace: put, get, list, watch, over [`cluster`] |
 //! | [`http`] | the serving loop that listeners share: bounds, timeouts, draining |
 //! | [`rqlite_api`] | rqlite's HTTP contract over [`cluster`] |
-//! | [`gateway`] | the gateway's HTTP contract; so far health and version |
+//! | [`gateway`] | the gateway's HTTP contract: one table of routes, who may come, what every answer carries |
 //! | [`mod@bench`] | the load generator behind `debros bench` |
 //! | [`config`] | every setting, where it came from, and what is wrong with it |
 //! | [`daemon`] | which parts a role has, in which order they start and stop |
@@ -65,11 +68,19 @@
 //! connections. It is first tried on the thread that received it, with a budget of about a millisecond, and moves to
 //! another thread when that was not enough. `weak` is the leader's copy, `none` the local one.
 //!
+//! # Without data
+//!
+//! A gateway has no replica. Its [`cluster::RemoteCluster`] asks every connected node each second who belongs to the
+//! cluster and who leads; of two answers the newer one counts, and a node that was found dead is not believed in because
+//! others still name it. Writes go to the leader, reads that anybody can answer to the best node, and on to the next one
+//! as soon as a stream ends or falls silent. Who serves users takes a [`cluster::AnyCluster`] and sees no difference.
+//!
 //! # A join
 //!
 //! `debros cluster invite` puts the hash of a secret into the log and prints a token: the secret, the cluster's id, and
 //! where members listen with the ids that must answer there. The newcomer dials one; the mesh proves who both are. It
-//! shows the secret; the log decides, once, whether it is good, and for which node. The leader adds the node as a
+//! shows the secret; the log decides, once, whether it is good, and for which node, and the answer carries the cluster's
+//! own secret. The leader adds the node as a
 //! learner, replication catches it up, with a snapshot if the log no longer reaches back, and `cluster::keep` gives it
 //! a vote while there are fewer voters than wanted.
 //!
@@ -77,6 +88,7 @@
 //!
 //! ```text
 //! LOCK  identity.key  cluster.json        one process, one node, one cluster, for its whole life
+//! cluster.key                             the cluster's secret, the same for all who were let in
 //! raft/log.sqlite                         votes and entries, fsynced; a checksum in every row
 //! db/_system.sqlite                       namespaces, keys, invitations; how far everything is applied
 //! db/<namespace>.sqlite                   not fsynced per write: the log brings back what a crash took
@@ -99,9 +111,12 @@ pub mod types;
 pub mod tasks;
 pub mod telemetry;
 pub mod sql;
+pub mod auth;
 pub mod mesh;
 pub mod raft;
 pub mod cluster;
+pub mod kv;
+pub mod accounts;
 pub mod http;
 pub mod gateway;
 pub mod rqlite_api;

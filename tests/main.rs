@@ -4,6 +4,7 @@
 //! other. `DEBROS_TEST_BIN` names another binary to test, for instance a release build.
 
 mod faults;
+mod gateway;
 mod nodes;
 mod rqlite;
 mod source;

@@ -8,8 +8,8 @@ use argh::{ArgsInfo, FromArgs};
 use super::admin::{self, TIMEOUT_DEFAULT, positive_duration};
 use super::output::{self, Format};
 use super::{CliError, Session};
-use crate::types::admin::{CreatedKey, Done, Request};
-use crate::types::{Exit, Namespace};
+use crate::types::admin::{CreatedKey, Done, Keys, Request};
+use crate::types::{Exit, Namespace, Scopes};
 
 /// The API keys that open a namespace.
 #[derive(FromArgs, ArgsInfo, Debug)]
@@ -27,6 +27,7 @@ pub(super) struct KeyCommand {
 #[argh(subcommand)]
 enum Verb {
     Create(Create),
+    List(List),
     Revoke(Revoke),
 }
 
@@ -41,6 +42,12 @@ struct Create {
     /// what it opens
     #[argh(option, arg_name = "name")]
     namespace: Namespace,
+    /// what it may do, as a comma list: sql:read, sql:write, kv:read, kv:write, pubsub:subscribe, pubsub:publish, apps, admin [default: everything]
+    #[argh(option, arg_name = "list")]
+    scope: Option<Scopes>,
+    /// what you call it
+    #[argh(option, arg_name = "text", default = "String::new()")]
+    label: String,
     /// how long it is good [default: until it is revoked]
     #[argh(option, arg_name = "duration", from_str_fn(positive_duration))]
     expires: Option<Duration>,
@@ -48,6 +55,24 @@ struct Create {
     #[argh(option, arg_name = "dir")]
     data_dir: Option<PathBuf>,
     /// table (the key alone) or json [default: table]
+    #[argh(option, short = 'f', default = "Format::Table")]
+    format: Format,
+    /// longest wait for the answer [default: 30s]
+    #[argh(option, short = 't', default = "TIMEOUT_DEFAULT", from_str_fn(positive_duration))]
+    timeout: Duration,
+}
+
+/// List the keys of a namespace, without their text.
+#[derive(FromArgs, ArgsInfo, Debug)]
+#[argh(subcommand, name = "list", example = "debros key list --namespace chat")]
+struct List {
+    /// which namespace
+    #[argh(option, arg_name = "name")]
+    namespace: Namespace,
+    /// data directory of the daemon to ask
+    #[argh(option, arg_name = "dir")]
+    data_dir: Option<PathBuf>,
+    /// table or json [default: table]
     #[argh(option, short = 'f', default = "Format::Table")]
     format: Format,
     /// longest wait for the answer [default: 30s]
@@ -74,6 +99,7 @@ impl KeyCommand {
     pub(super) fn run(self, session: &mut Session<'_>) -> Result<Exit, CliError> {
         match self.verb {
             Verb::Create(command) => command.run(session),
+            Verb::List(command) => command.run(session),
             Verb::Revoke(command) => command.run(session),
         }
     }
@@ -81,12 +107,42 @@ impl KeyCommand {
 
 impl Create {
     fn run(self, session: &mut Session<'_>) -> Result<Exit, CliError> {
-        let request =
-            Request::KeyCreate { namespace: self.namespace, expires_seconds: self.expires.map(admin::seconds) };
+        let request = Request::KeyCreate {
+            namespace: self.namespace,
+            scopes: self.scope.map(|scopes| scopes.to_string()),
+            label: self.label,
+            expires_seconds: self.expires.map(admin::seconds),
+        };
         let created: CreatedKey = admin::ask(session, self.data_dir, self.timeout, &request)?;
         match self.format {
             Format::Json => output::json(session.out, &created)?,
             Format::Table => writeln!(session.out, "{}", created.key)?,
+        }
+        Ok(Exit::Ok)
+    }
+}
+
+impl List {
+    fn run(self, session: &mut Session<'_>) -> Result<Exit, CliError> {
+        let request = Request::KeyList { namespace: self.namespace };
+        let answer: Keys = admin::ask(session, self.data_dir, self.timeout, &request)?;
+        match self.format {
+            Format::Json => output::json(session.out, &answer)?,
+            Format::Table => {
+                let time = |unix_ms: Option<i64>| {
+                    let time = unix_ms.and_then(|unix_ms| jiff::Timestamp::from_millisecond(unix_ms).ok());
+                    time.map_or_else(|| "never".to_owned(), |time| time.strftime("%Y-%m-%dT%H:%M:%SZ").to_string())
+                };
+                let rows: Vec<Vec<String>> = answer
+                    .keys
+                    .into_iter()
+                    .map(|key| {
+                        let (created, expires) = (time(Some(key.created_unix_ms)), time(key.expires_unix_ms));
+                        vec![key.id, key.label, key.scopes, key.created_by, created, expires]
+                    })
+                    .collect();
+                output::table(session.out, &["ID", "LABEL", "SCOPES", "MADE BY", "MADE", "EXPIRES"], &rows)?;
+            }
         }
         Ok(Exit::Ok)
     }

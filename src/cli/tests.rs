@@ -220,7 +220,12 @@ fn invite_prints_the_token_and_nothing_else() {
 #[test]
 fn a_created_key_is_printed_alone() {
     let namespace = "chat".parse().expect("valid");
-    let reply = Reply::ok(&answers::CreatedKey { key: "ak_1:chat".to_owned(), namespace, expires_unix_ms: None });
+    let reply = Reply::ok(&answers::CreatedKey {
+        key: "ak_1:chat".to_owned(),
+        id: "1".to_owned(),
+        namespace,
+        expires_unix_ms: None,
+    });
     let (outcome, request) = against(Some(reply), "key create --namespace chat --expires 1d", Terminal::Script, "");
     assert_eq!((outcome.out.as_str(), outcome.err.as_str()), ("ak_1:chat\n", ""));
     assert!(matches!(request, Request::KeyCreate { expires_seconds: Some(86_400), .. }));

@@ -71,6 +71,9 @@ pub enum ClusterError {
     /// Reading the database failed.
     #[error("reading the database failed: {0}")]
     Storage(String),
+    /// This process stores nothing, and no node answers it.
+    #[error("no node of the cluster answers")]
+    NoNode,
 }
 
 impl ClusterError {

@@ -3,7 +3,8 @@
 //! The token names the cluster, carries a secret, and says where members listen and who they are. The mesh proves to
 //! the newcomer that it talks to one of those; the secret proves to the cluster that the newcomer was invited. The log
 //! decides about the secret, once ([`Command::RedeemInvite`]); a newcomer that repeats the question because the answer
-//! was lost gets the same answer.
+//! was lost gets the same answer. The answer carries the cluster's own secret, over a stream that only the newcomer can
+//! read.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -19,7 +20,7 @@ use super::view::Suffrage;
 use crate::mesh::{InboundStream, Mesh, MeshError, Protocol};
 use crate::raft::{FrameReader, Peer, send_frame};
 use crate::types::command::{MemberRole, Refusal};
-use crate::types::{ClusterId, Command, NodeId};
+use crate::types::{ClusterId, ClusterSecret, Command, NodeId};
 
 /// What a join token's text begins with: says what it is, and which format.
 const TOKEN_PREFIX: &str = "debros1";
@@ -108,6 +109,8 @@ enum Answer {
 pub struct Admission {
     /// The cluster.
     pub cluster: ClusterId,
+    /// What only members and gateways know.
+    pub secret: ClusterSecret,
     /// Who is there, and where.
     pub members: HashMap<NodeId, Vec<String>>,
 }
@@ -209,12 +212,17 @@ impl Cluster {
     ///
     /// # Errors
     /// What broke.
-    pub async fn serve_join(&self, cluster: ClusterId, inbound: InboundStream) -> io::Result<()> {
+    pub async fn serve_join(
+        &self,
+        cluster: ClusterId,
+        secret: &ClusterSecret,
+        inbound: InboundStream,
+    ) -> io::Result<()> {
         let InboundStream { peer: newcomer, mut stream, .. } = inbound;
         let mut frames = FrameReader::with_limit(QUESTION_BYTES_MAX);
         let frame = tokio::time::timeout(QUESTION_TIMEOUT, frames.expect(&mut stream)).await;
         let question: Question = take(&frame.map_err(|_| io::ErrorKind::TimedOut)??)?;
-        let answer = self.admit(cluster, newcomer, question).await;
+        let answer = self.admit(cluster, secret, newcomer, question).await;
         send_frame(&mut stream, |out| put(out, &answer)).await?;
         // Let the newcomer end the stream: dropping it now could overtake the answer.
         let _ = tokio::time::timeout(QUESTION_TIMEOUT, frames.next(&mut stream)).await;
@@ -225,7 +233,7 @@ impl Cluster {
         self.raft().state().system().invites.contains(secret_hash)
     }
 
-    async fn admit(&self, cluster: ClusterId, newcomer: NodeId, question: Question) -> Answer {
+    async fn admit(&self, cluster: ClusterId, secret: &ClusterSecret, newcomer: NodeId, question: Question) -> Answer {
         if question.cluster != cluster {
             return Answer::Refused("the join token is for another cluster".to_owned());
         }
@@ -260,6 +268,7 @@ impl Cluster {
         let members = members.filter(|member| member.suffrage != Suffrage::Gateway);
         Answer::Admitted(Admission {
             cluster,
+            secret: secret.clone(),
             members: members.map(|member| (member.node, member.addresses)).collect(),
         })
     }

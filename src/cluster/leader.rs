@@ -1,6 +1,10 @@
 //! Finding the leader, asking it once, and noticing when another one leads.
+//!
+//! A node hears from Raft who leads, a process without data hears it from nodes. Everything else is alike for both.
 
 use std::time::{Duration, Instant};
+
+use tokio::sync::watch;
 
 use super::Cluster;
 use super::error::ClusterError;
@@ -23,11 +27,13 @@ pub(super) enum Leader {
     At(NodeId),
 }
 
-/// What asking a remote leader came to.
+/// What asking a remote leader came to. Unless it answered, nothing was done there: look for the leader again.
 pub(super) enum Asked {
     Answered(PeerResponse),
-    /// Nothing was done there: look for the leader again.
-    Again,
+    /// It does not lead; perhaps it knows who does.
+    NotLeader(Option<NodeId>),
+    /// It cannot be reached.
+    NotSent,
 }
 
 /// Bounds the search for a leader.
@@ -55,21 +61,46 @@ impl Search {
     }
 }
 
-impl Cluster {
+/// Says who leads, as far as this process knows. Clones watch the same.
+#[derive(Clone)]
+pub(super) enum LeaderWatch {
+    /// What Raft says.
+    Raft(Box<Raft>),
+    /// What nodes have said.
+    Heard(watch::Receiver<Option<NodeId>>),
+}
+
+impl LeaderWatch {
+    pub(super) fn now(&self) -> Option<NodeId> {
+        match self {
+            LeaderWatch::Raft(raft) => raft.leader(),
+            LeaderWatch::Heard(heard) => *heard.borrow(),
+        }
+    }
+
     /// Waits until a leader is known.
-    pub(super) async fn find_leader(&self, search: &Search) -> Result<Leader, ClusterError> {
-        let here = |leader: NodeId| if leader == self.node_id() { Leader::Here } else { Leader::At(leader) };
-        if let Some(leader) = self.raft().leader() {
-            return Ok(here(leader));
+    pub(super) async fn find(&self, search: &Search) -> Result<NodeId, ClusterError> {
+        if let Some(leader) = self.now() {
+            return Ok(leader);
         }
         let wait = search.give_up.saturating_duration_since(Instant::now());
-        match tokio::time::timeout(wait, self.raft().wait_for_leader(|leader| leader.is_some())).await {
-            Ok(Some(leader)) => leader.map(here).ok_or(ClusterError::NoLeader),
+        match tokio::time::timeout(wait, self.wait_for(|leader| leader.is_some())).await {
+            Ok(Some(leader)) => leader.ok_or(ClusterError::NoLeader),
             Ok(None) => Err(ClusterError::Stopping),
             Err(_) => Err(ClusterError::NoLeader),
         }
     }
 
+    /// Waits until who leads fulfils a condition; `None` when there will be no more news.
+    async fn wait_for(&self, condition: impl Fn(Option<NodeId>) -> bool) -> Option<Option<NodeId>> {
+        match self {
+            LeaderWatch::Raft(raft) => raft.wait_for_leader(condition).await,
+            LeaderWatch::Heard(heard) => heard.clone().wait_for(|leader| condition(*leader)).await.ok().map(|now| *now),
+        }
+    }
+}
+
+impl Peers {
     /// Asks a remote leader. A request that may have arrived is not repeated: that is for the caller to decide.
     pub(super) async fn ask_leader(
         &self,
@@ -77,13 +108,32 @@ impl Cluster {
         request: PeerRequest,
         search: &Search,
     ) -> Result<Asked, ClusterError> {
-        match self.inner.peers.call(leader, request, search.deadline).await {
+        match self.call(leader, request, search.deadline).await {
             Ok(Ok(response)) => Ok(Asked::Answered(response)),
-            Ok(Err(PeerError::NotLeader | PeerError::NotSent)) | Err(CallError::NotSent) => Ok(Asked::Again),
+            Ok(Err(PeerError::NotLeader { leader })) => Ok(Asked::NotLeader(leader)),
             Ok(Err(PeerError::Failed(error))) => Err(error),
+            Err(CallError::NotSent | CallError::Refused) => Ok(Asked::NotSent),
             Err(CallError::Lost) => Err(ClusterError::LeadershipLost),
             Err(CallError::TimedOut) => Err(ClusterError::Timeout),
         }
+    }
+}
+
+impl Cluster {
+    /// Waits until a leader is known.
+    pub(super) async fn find_leader(&self, search: &Search) -> Result<Leader, ClusterError> {
+        let leader = self.inner.leader.find(search).await?;
+        Ok(if leader == self.node_id() { Leader::Here } else { Leader::At(leader) })
+    }
+
+    /// As [`Peers::ask_leader`].
+    pub(super) async fn ask_leader(
+        &self,
+        leader: NodeId,
+        request: PeerRequest,
+        search: &Search,
+    ) -> Result<Asked, ClusterError> {
+        self.inner.peers.ask_leader(leader, request, search).await
     }
 }
 
@@ -92,26 +142,26 @@ const FORMER_LEADER_PATIENCE: Duration = Duration::from_millis(700);
 
 /// Follows who leads. What was asked of an earlier leader may never be answered (a machine that lost its power closes
 /// no connection), so its callers are told soon rather than at their deadline.
-pub(super) async fn follow(raft: Raft, peers: Peers, tasks: Tasks) {
+pub(super) async fn follow(own: NodeId, watch: LeaderWatch, peers: Peers, tasks: Tasks) {
     let mut known = None;
-    while let Some(leader) = raft.wait_for_leader(|leader| leader != known).await {
+    while let Some(leader) = watch.wait_for(|leader| leader != known).await {
         match leader {
-            Some(node) => tracing::info!(%node, here = node == raft.node_id(), "leader"),
+            Some(node) => tracing::info!(%node, here = node == own, "leader"),
             None => tracing::warn!("no leader"),
         }
         if let (Some(former), Some(_)) = (known, leader) {
-            tasks.spawn_until_cancelled(give_up(former, raft.clone(), peers.clone()));
+            tasks.spawn_until_cancelled(give_up(former, watch.clone(), peers.clone()));
         }
         known = leader.or(known);
-        if leader.is_none() && raft.wait_for_leader(|leader| leader.is_some()).await.is_none() {
+        if leader.is_none() && watch.wait_for(|leader| leader.is_some()).await.is_none() {
             return;
         }
     }
 }
 
-async fn give_up(former: NodeId, raft: Raft, peers: Peers) {
+async fn give_up(former: NodeId, watch: LeaderWatch, peers: Peers) {
     tokio::time::sleep(FORMER_LEADER_PATIENCE).await;
-    if raft.leader() != Some(former) {
+    if watch.now() != Some(former) {
         peers.forget(former);
     }
 }

@@ -7,7 +7,7 @@ use futures::future::join_all;
 use super::Cluster;
 use super::error::ClusterError;
 use super::leader::{Asked, Leader, Search};
-use super::peer_api::{PeerRequest, PeerResponse};
+use super::peer_api::{MemberList, PeerRequest, PeerResponse};
 use super::peers::CallError;
 use super::request::Applied;
 use super::view::{Member, MemberStatus, RaftStatus, Suffrage};
@@ -16,6 +16,9 @@ use crate::types::{Command, NodeId, Outcome};
 
 /// How long the new leader of a transfer may take to appear.
 const TRANSFER_WAIT: Duration = Duration::from_secs(5);
+
+/// A leader that no quorum has answered for this long commits nothing: several heartbeats, and an election.
+const QUORUM_SILENCE_MAX: Duration = Duration::from_secs(3);
 
 impl Cluster {
     /// This node's view of the log.
@@ -88,12 +91,18 @@ impl Cluster {
             let connected = self.inner.mesh.is_connected(member.node);
             return if connected { Ok(Duration::ZERO) } else { Err("not connected".to_owned()) };
         }
-        let asked = Instant::now();
-        match self.inner.peers.call(member.node, PeerRequest::Status, asked + timeout).await {
-            Ok(Ok(_)) => Ok(asked.elapsed()),
-            Ok(Err(error)) => Err(format!("{error:?}")),
-            Err(CallError::TimedOut) => Err(format!("no answer within {} ms", timeout.as_millis())),
-            Err(CallError::NotSent | CallError::Lost) => Err("not reachable".to_owned()),
+        self.inner.peers.probe(member.node, timeout).await
+    }
+
+    /// What this node knows of the cluster, for those who store nothing.
+    pub(super) fn member_list(&self) -> MemberList {
+        let raft = self.raft().status();
+        MemberList {
+            version: (self.raft().configuration_index(), raft.applied_index),
+            term: raft.term,
+            leader: raft.leader,
+            quorum: self.raft().quorum_answered_within(QUORUM_SILENCE_MAX),
+            members: self.known_members(),
         }
     }
 
@@ -110,7 +119,7 @@ impl Cluster {
                 Leader::At(leader) => {
                     match self.ask_leader(leader, PeerRequest::TransferLeader { to }, &search).await? {
                         Asked::Answered(_) => return Ok(()),
-                        Asked::Again => search.pause().await?,
+                        Asked::NotLeader(_) | Asked::NotSent => search.pause().await?,
                     }
                 }
             }
@@ -176,7 +185,9 @@ impl Cluster {
                 }
                 Leader::At(leader) => match self.ask_leader(leader, request.clone(), &search).await {
                     Ok(Asked::Answered(_)) => return Ok(()),
-                    Ok(Asked::Again) | Err(ClusterError::LeadershipLost) => search.pause().await?,
+                    Ok(Asked::NotLeader(_) | Asked::NotSent) | Err(ClusterError::LeadershipLost) => {
+                        search.pause().await?;
+                    }
                     Err(error) => return Err(error),
                 },
             }
@@ -221,7 +232,7 @@ impl Cluster {
                     Ok(Ok(other)) => Err(format!("unexpected answer {other:?}")),
                     Ok(Err(error)) => Err(format!("{error:?}")),
                     Err(CallError::TimedOut) => Err("no answer in time".to_owned()),
-                    Err(CallError::NotSent | CallError::Lost) => Err("not reachable".to_owned()),
+                    Err(CallError::NotSent | CallError::Refused | CallError::Lost) => Err("not reachable".to_owned()),
                 }
             };
             let superseded = || "another verification came in between; run it again".to_owned();

@@ -2,40 +2,56 @@
 //!
 //! Work is done here if this node can, otherwise one hop over the mesh away, never two. Every write ends in one of
 //! three ways: executed (an [`Applied`]), not executed, or unknown; [`ClusterError::outcome`] tells the last two apart.
+//!
+//! A node is a [`Cluster`], a process that stores nothing a [`RemoteCluster`]; who serves users takes an [`AnyCluster`].
 
+mod any;
 mod backup;
 mod error;
 mod join;
 mod keeper;
+mod kv_read;
 mod leader;
 mod membership;
+mod network;
 mod peer_api;
 mod peers;
 mod read;
 mod read_index;
+mod read_sql;
 mod remote;
+mod remote_keeper;
+mod remote_view;
 mod request;
 mod serve;
 mod submit;
 mod view;
 
+#[cfg(test)]
+mod tests;
+
+pub use crate::sql::script;
+pub use any::AnyCluster;
 pub use backup::{BackupFile, BackupFormat};
 pub use error::{ClusterError, WriteOutcome};
 pub use join::{Admission, InvalidToken, JoinError, JoinToken, join};
 pub use keeper::{KeeperOptions, keep};
-pub use remote::RemoteCluster;
-pub use request::{Applied, Freshness, Level, Read, ReadAnswer, ServedBy};
+pub use network::{ConnectError, PeerView};
+pub use remote::{Reach, RemoteCluster};
+pub use request::{Applied, Freshness, KvAnswer, KvRead, Level, Read, ReadAnswer, ServedBy};
 pub use view::{Member, MemberStatus, RaftState, RaftStatus, Suffrage};
 
 use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use tokio::sync::Semaphore;
 
+use self::leader::LeaderWatch;
 use self::peers::Peers;
 use self::read_index::ReadIndexes;
+use self::submit::InFlight;
 use crate::mesh::Mesh;
 use crate::raft::{Raft, SharedReaders};
 use crate::tasks::Tasks;
@@ -45,10 +61,7 @@ use crate::types::{Namespace, NodeId};
 /// the cores from each other, and readers from quick ones.
 const SLOW_READS_MAX: usize = 8;
 
-/// Bytes of commands on their way through the log at once, in KiB: what a node may hold in memory for its clients.
-const IN_FLIGHT_KIB_MAX: usize = 512 * 1024;
-
-/// What this node allows its callers when they ask for more, or for nothing in particular.
+/// What this process allows its callers when they ask for more, or for nothing in particular.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Limits {
     /// Longest a statement may run. On a write it stands for VM steps, so that all replicas agree.
@@ -73,7 +86,8 @@ struct Inner {
     tasks: Tasks,
     read_indexes: ReadIndexes,
     slow_reads: Semaphore,
-    in_flight_kib: Semaphore,
+    in_flight: InFlight,
+    leader: LeaderWatch,
 }
 
 impl fmt::Debug for Cluster {
@@ -87,7 +101,8 @@ impl Cluster {
     pub fn new(raft: Raft, mesh: Mesh, limits: Limits, tasks: Tasks) -> Cluster {
         let peers = Peers::new(mesh.clone(), tasks.clone());
         let read_indexes = ReadIndexes::start(raft.clone(), peers.clone(), &tasks);
-        tasks.spawn_until_cancelled(leader::follow(raft.clone(), peers.clone(), tasks.clone()));
+        let leader = LeaderWatch::Raft(Box::new(raft.clone()));
+        tasks.spawn_until_cancelled(leader::follow(raft.node_id(), leader.clone(), peers.clone(), tasks.clone()));
         let inner = Inner {
             raft,
             mesh,
@@ -96,7 +111,8 @@ impl Cluster {
             tasks,
             read_indexes,
             slow_reads: Semaphore::new(SLOW_READS_MAX),
-            in_flight_kib: Semaphore::new(IN_FLIGHT_KIB_MAX),
+            in_flight: InFlight::new(),
+            leader,
         };
         Cluster { inner: Arc::new(inner) }
     }
@@ -111,18 +127,20 @@ impl Cluster {
         self.raft().is_leader()
     }
 
-    /// The namespace that an API key opens, from this node's replica; `None` when unknown or expired.
-    pub fn namespace_of_key(&self, key: &str) -> Option<Namespace> {
-        let system = self.raft().state().system();
-        let key = system.api_keys.get(blake3::hash(key.as_bytes()).as_bytes())?;
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as i64);
-        let valid = key.expires_unix_ms.is_none_or(|expires| now < expires);
-        valid.then(|| key.namespace.clone())
+    /// A number that changes whenever the accounts change on this replica.
+    pub fn accounts_generation(&self) -> u64 {
+        self.raft().state().accounts_index()
     }
 
-    /// Every namespace.
+    /// Every namespace but those that belong to debros itself.
     pub fn namespaces(&self) -> Vec<Namespace> {
-        self.raft().state().system().namespaces.keys().cloned().collect()
+        let system = self.raft().state().system();
+        system.namespaces.keys().filter(|namespace| !namespace.is_reserved()).cloned().collect()
+    }
+
+    /// Whether a namespace exists, as far as this node knows.
+    pub fn namespace_exists(&self, namespace: &Namespace) -> bool {
+        self.raft().state().system().namespaces.contains_key(namespace)
     }
 
     /// Path and sizes (main file, write-ahead log) of a namespace's database here.

@@ -9,9 +9,11 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::error::ClusterError;
-use super::request::Read;
+use super::request::{KvRead, Read};
+use super::view::Member;
 use crate::raft::{Checksum, Peer};
-use crate::types::{Command, NodeId, Outcome, StatementResult};
+use crate::types::kv::KvFound;
+use crate::types::{Command, Namespace, NodeId, Outcome, StatementResult};
 
 /// A request to another node. None is ever passed on: who cannot do it says so.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -32,26 +34,67 @@ pub(super) enum PeerRequest {
     Remove { node: NodeId },
     /// Take a node in as a learner, or note a member's new addresses. Leader only.
     SetMember { node: NodeId, peer: Peer },
+    /// Read what the asked node has, at the read's level; what only a leader can promise, it does only if it leads.
+    ReadAt { read: Read, timeout: Duration },
+    /// Read keys as the leader has them. Leader only.
+    ReadKv { read: KvRead, timeout: Duration },
+    /// As `ReadAt`, of keys.
+    ReadKvAt { read: KvRead, timeout: Duration },
+    /// Answers when the asked node has a change of a key behind the one numbered `after`.
+    WaitKvChange { namespace: Namespace, after: u64, timeout: Duration },
+    /// Who belongs to the cluster, and who leads it? Anybody says what it knows.
+    Members,
 }
 
 /// What another node answered.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(super) enum PeerResponse {
-    Applied { outcome: Outcome, index: u64 },
+    Applied {
+        outcome: Outcome,
+        index: u64,
+    },
     Index(u64),
     Results(Vec<StatementResult>),
-    Status { version: String, applied_index: u64 },
+    Status {
+        version: String,
+        applied_index: u64,
+    },
     Checksum(Option<Checksum>),
     Done,
+    /// To `ReadAt`; with the log index if the read went through the log.
+    ResultsAt {
+        results: Vec<StatementResult>,
+        index: Option<u64>,
+    },
+    /// To `ReadKv` and `ReadKvAt`.
+    Kv {
+        found: KvFound,
+        index: Option<u64>,
+    },
+    /// To `WaitKvChange`: the number of the newest change.
+    KvChange(u64),
+    Members(MemberList),
+}
+
+/// What a node knows of its cluster.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct MemberList {
+    /// Log indexes of the configuration and of what is applied: of two lists the one with the larger is newer.
+    pub(super) version: (u64, u64),
+    pub(super) term: u64,
+    /// Who leads in this term.
+    pub(super) leader: Option<NodeId>,
+    /// The answering node leads, and a quorum has answered it lately.
+    pub(super) quorum: bool,
+    /// Nodes and gateways.
+    pub(super) members: Vec<Member>,
 }
 
 /// Why another node did not do what was asked.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(super) enum PeerError {
-    /// It does not lead; nothing was done.
-    NotLeader,
-    /// The request did not leave the asking node.
-    NotSent,
+    /// It does not lead; nothing was done. Who does, if it knows.
+    NotLeader { leader: Option<NodeId> },
     /// It tried.
     Failed(ClusterError),
 }

@@ -3,18 +3,23 @@
 //! A task per peer writes what is queued, as much as there is in one write, and another reads answers and hands each to
 //! its caller. When the stream breaks, requests that were written end as [`CallError::Lost`] (they may have been carried
 //! out), the others as [`CallError::NotSent`]; the next request opens a new stream.
+//!
+//! A peer whose machine has lost its power breaks nothing. [`Peers::silent_for`] tells when its stream was last alive, and
+//! [`Peers::forget`] ends it; whoever watches over peers decides with them.
 
 use std::collections::HashMap;
 use std::io;
+use std::pin::Pin;
 use std::sync::{Arc, Mutex};
+use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
-use tokio::io::{AsyncWriteExt, ReadHalf, WriteHalf};
+use tokio::io::{AsyncRead, AsyncWriteExt, ReadBuf, ReadHalf, WriteHalf};
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
 use super::peer_api::{PeerAnswer, PeerRequest, put_message, take_message};
-use crate::mesh::{Mesh, MeshStream, Protocol};
+use crate::mesh::{Mesh, MeshError, MeshStream, Protocol};
 use crate::raft::{FrameReader, put_frame};
 use crate::tasks::Tasks;
 use crate::types::NodeId;
@@ -33,18 +38,25 @@ const REQUESTS_PER_WRITE_MAX: usize = 256;
 pub(super) enum CallError {
     /// It did not leave this node.
     NotSent,
+    /// It did not leave this node, because the peer does not admit it.
+    Refused,
     /// It may have arrived; no answer came.
     Lost,
     /// No answer came in time.
     TimedOut,
 }
 
-type Pending = Arc<Mutex<HashMap<u64, oneshot::Sender<PeerAnswer>>>>;
+type Caller = oneshot::Sender<Result<PeerAnswer, CallError>>;
+
+type Pending = Arc<Mutex<HashMap<u64, Caller>>>;
 
 struct Call {
     request: PeerRequest,
-    answer: oneshot::Sender<PeerAnswer>,
+    answer: Caller,
 }
+
+/// When a peer's stream was made, or last carried something from it.
+type Heard = Arc<Mutex<Instant>>;
 
 /// The streams to all peers. Clones share them.
 #[derive(Clone)]
@@ -57,6 +69,7 @@ pub(super) struct Peers {
 struct Queue {
     calls: mpsc::Sender<Call>,
     given_up: CancellationToken,
+    heard: Heard,
 }
 
 impl Peers {
@@ -77,7 +90,7 @@ impl Peers {
             let mut call = Call { request, answer };
             for _ in 0..2 {
                 match self.queue(peer).send(call).await {
-                    Ok(()) => return answered.await.map_err(|_| CallError::Lost),
+                    Ok(()) => return answered.await.unwrap_or(Err(CallError::Lost)),
                     Err(returned) => call = returned.0,
                 }
             }
@@ -94,14 +107,35 @@ impl Peers {
         }
         let (calls, waiting) = mpsc::channel(QUEUE_MAX);
         let given_up = CancellationToken::new();
-        queues.insert(peer, Queue { calls: calls.clone(), given_up: given_up.clone() });
+        let heard = Arc::new(Mutex::new(Instant::now()));
+        queues.insert(peer, Queue { calls: calls.clone(), given_up: given_up.clone(), heard: heard.clone() });
         let mesh = self.mesh.clone();
         self.tasks.spawn_until_cancelled(async move {
-            if let Err(error) = run(mesh, peer, waiting, given_up).await {
+            if let Err(error) = run(mesh, peer, waiting, given_up, heard).await {
                 tracing::debug!(%peer, %error, "stream to peer ended");
             }
         });
         calls
+    }
+
+    /// Time since the stream to a peer was made or last carried a byte from it; `None` without a stream.
+    pub(super) fn silent_for(&self, peer: NodeId) -> Option<Duration> {
+        let queues = self.queues.lock().expect("nothing panics while it holds the queues");
+        let queue = queues.get(&peer).filter(|queue| !queue.calls.is_closed())?;
+        let heard = *queue.heard.lock().expect("nothing panics while it holds the time");
+        Some(heard.elapsed())
+    }
+
+    /// How long a peer takes to answer the cheapest question, or why it does not.
+    pub(super) async fn probe(&self, peer: NodeId, timeout: Duration) -> Result<Duration, String> {
+        let asked = Instant::now();
+        match self.call(peer, PeerRequest::Status, asked + timeout).await {
+            Ok(Ok(_)) => Ok(asked.elapsed()),
+            Ok(Err(error)) => Err(format!("{error:?}")),
+            Err(CallError::TimedOut) => Err(format!("no answer within {} ms", timeout.as_millis())),
+            Err(CallError::Refused) => Err("it does not admit this process".to_owned()),
+            Err(CallError::NotSent | CallError::Lost) => Err("not reachable".to_owned()),
+        }
     }
 
     /// Ends the stream to a peer: its callers hear at once that their requests are lost.
@@ -112,33 +146,41 @@ impl Peers {
     }
 }
 
-async fn run(mesh: Mesh, peer: NodeId, mut calls: mpsc::Receiver<Call>, given_up: CancellationToken) -> io::Result<()> {
+async fn run(
+    mesh: Mesh,
+    peer: NodeId,
+    mut calls: mpsc::Receiver<Call>,
+    given_up: CancellationToken,
+    heard: Heard,
+) -> io::Result<()> {
     let stream = match mesh.open(peer, Protocol::Rpc, OPEN_TIMEOUT).await {
         Ok(stream) => stream,
         Err(error) => {
-            refuse_all(&mut calls).await;
+            let refused = matches!(error, MeshError::Refused { .. });
+            refuse_all(&mut calls, if refused { CallError::Refused } else { CallError::NotSent }).await;
             return Err(io::Error::other(error));
         }
     };
-    let (reader, writer) = stream.split();
+    let (stream, writer) = stream.split();
+    let reader = Noting { stream, heard };
     let pending = Pending::default();
     let outcome = tokio::select! {
         written = write_calls(writer, &mut calls, &pending) => written,
         read = read_answers(reader, &pending) => read,
         () = given_up.cancelled() => Ok(()),
     };
-    refuse_all(&mut calls).await;
+    refuse_all(&mut calls, CallError::NotSent).await;
     // Dropping the senders tells the callers that their requests are lost.
     pending.lock().expect("nothing panics while it holds the map").clear();
     outcome
 }
 
 /// Tells the callers of what is still queued that it has not left this node, so that they may try again.
-async fn refuse_all(calls: &mut mpsc::Receiver<Call>) {
+async fn refuse_all(calls: &mut mpsc::Receiver<Call>, reason: CallError) {
     calls.close();
     while let Some(call) = calls.recv().await {
         // The caller may have given up.
-        let _ = call.answer.send(Err(super::peer_api::PeerError::NotSent));
+        let _ = call.answer.send(Err(reason));
     }
 }
 
@@ -171,15 +213,29 @@ async fn write_calls(
     Ok(())
 }
 
-async fn read_answers(mut reader: ReadHalf<MeshStream>, pending: &Pending) -> io::Result<()> {
+async fn read_answers(mut reader: Noting, pending: &Pending) -> io::Result<()> {
     let mut frames = FrameReader::default();
     while let Some(frame) = frames.next(&mut reader).await? {
         let (number, answer) = take_message::<PeerAnswer>(&frame)?;
         let caller = pending.lock().expect("nothing panics while it holds the map").remove(&number);
         if let Some(caller) = caller {
             // The caller may have given up.
-            let _ = caller.send(answer);
+            let _ = caller.send(Ok(answer));
         }
     }
     Ok(())
+}
+
+/// Notes when something arrives: a large answer takes its time, and is a sign of life from its first byte.
+struct Noting {
+    stream: ReadHalf<MeshStream>,
+    heard: Heard,
+}
+
+impl AsyncRead for Noting {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        ready!(Pin::new(&mut self.stream).poll_read(cx, buffer))?;
+        *self.heard.lock().expect("nothing panics while it holds the time") = Instant::now();
+        Poll::Ready(Ok(()))
+    }
 }

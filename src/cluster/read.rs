@@ -1,4 +1,7 @@
-//! Reads: each level's promise, then SQLite.
+//! Reads: each level's promise, whatever is read.
+//!
+//! What is read here, and how that is asked of another node, is a [`Question`]: SQL queries in [`super::read_sql`], keys
+//! in [`super::kv_read`]. This file only knows where and when it may be read.
 
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
@@ -6,39 +9,98 @@ use super::Cluster;
 use super::error::ClusterError;
 use super::leader::{Asked, Leader, Search};
 use super::peer_api::{PeerRequest, PeerResponse};
-use super::request::{Freshness, Level, Read, ReadAnswer, ServedBy};
+use super::request::{Freshness, Level, ServedBy};
 use crate::raft::Progress;
-use crate::sql::{ReadError, ReadOptions, Readers, Work};
-use crate::types::command::{Execute, RowsWanted};
-use crate::types::statement::{StatementError, StatementErrorKind};
-use crate::types::{Command, Namespace, NodeId, Outcome, Statement, StatementResult};
+use crate::sql::{ReadError, Readers, Work};
+use crate::types::{Namespace, NodeId};
+
+/// What is read, of whom, under which promise.
+pub(super) trait Question: Clone + Send + Sync + 'static {
+    /// What a replica answers.
+    type Found: Send + 'static;
+
+    fn terms(&self) -> Terms<'_>;
+
+    /// Asks one replica.
+    fn ask(&self, readers: &Readers, allowed: &Allowed) -> Result<Self::Found, ReadError>;
+
+    /// The request to the leader for its answer.
+    fn to_leader(self, timeout: Duration) -> PeerRequest;
+
+    /// The leader's answer to that.
+    fn answered(response: PeerResponse) -> Result<Self::Found, PeerResponse>;
+
+    /// Puts the question through the log.
+    fn through_log(
+        self,
+        cluster: &Cluster,
+        deadline: Instant,
+    ) -> impl Future<Output = Result<Answer<Self::Found>, ClusterError>> + Send;
+}
+
+/// Under which conditions a question is answered.
+#[derive(Clone, Copy)]
+pub(super) struct Terms<'a> {
+    pub(super) namespace: &'a Namespace,
+    pub(super) level: Level,
+    pub(super) freshness: Option<Freshness>,
+    pub(super) min_index: Option<u64>,
+}
+
+/// What answering a question may cost on a replica.
+#[derive(Clone, Debug)]
+pub(super) struct Allowed {
+    pub(super) deadline: Instant,
+    pub(super) work: Work,
+    pub(super) limits: super::Limits,
+}
+
+/// An answer with its circumstances.
+pub(super) struct Answer<T> {
+    pub(super) found: T,
+    pub(super) index: Option<u64>,
+    pub(super) served_by: ServedBy,
+}
+
+/// Whether the asked node may turn to the leader for the data.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Hop {
+    Allowed,
+    /// It answers by itself, or says that it does not lead.
+    Forbidden,
+}
 
 impl Cluster {
-    /// Reads at the level asked for.
-    ///
-    /// # Errors
-    /// [`ClusterError`]; a statement's own failure is a result, not an error.
-    pub async fn read(&self, read: Read, deadline: Instant) -> Result<ReadAnswer, ClusterError> {
-        match read.level {
-            Level::None => self.read_stale(&read, deadline).await,
-            Level::Auto if self.is_voter() => self.read_at_leader(read, deadline).await,
-            Level::Auto => self.read_stale(&read, deadline).await,
-            Level::Weak => self.read_at_leader(read, deadline).await,
+    /// Answers a question under its terms.
+    pub(super) async fn answer<Q: Question>(
+        &self,
+        question: Q,
+        hop: Hop,
+        deadline: Instant,
+    ) -> Result<Answer<Q::Found>, ClusterError> {
+        let Terms { level, freshness, .. } = question.terms();
+        let level = match level {
+            Level::Auto if self.is_voter() => Level::Weak,
+            Level::Auto => Level::None,
+            level => level,
+        };
+        match level {
+            Level::None | Level::Auto => {
+                if let Some(freshness) = freshness {
+                    self.check_freshness(freshness)?;
+                }
+                self.answer_here(&question, deadline).await
+            }
+            Level::Weak if hop == Hop::Allowed => self.answer_at_leader(question, deadline).await,
+            Level::Weak if self.is_leader() => self.answer_here(&question, deadline).await,
             Level::Linearizable => {
                 let index = self.read_index_here(deadline).await?;
                 self.wait_applied(index, deadline).await?;
-                self.answer_here(&read, deadline).await
+                self.answer_here(&question, deadline).await
             }
-            Level::Strong => self.read_through_log(read, deadline).await,
+            Level::Strong if hop == Hop::Allowed || self.is_leader() => question.through_log(self, deadline).await,
+            Level::Weak | Level::Strong => Err(ClusterError::NoLeader),
         }
-    }
-
-    /// Whether every statement only reads (then a request needs no log entry). Unparsable ones count as reads.
-    ///
-    /// # Errors
-    /// [`ClusterError`] when the namespace does not exist or cannot be read.
-    pub async fn all_read_only(&self, namespace: &Namespace, statements: &[Statement]) -> Result<bool, ClusterError> {
-        self.readers_of(namespace)?.all_read_only(statements).map_err(storage)
     }
 
     /// Waits until what the leader has committed by now is applied here; the index reached.
@@ -62,7 +124,7 @@ impl Cluster {
         }
     }
 
-    async fn wait_applied(&self, index: u64, deadline: Instant) -> Result<(), ClusterError> {
+    pub(super) async fn wait_applied(&self, index: u64, deadline: Instant) -> Result<(), ClusterError> {
         let state = self.raft().state();
         if state.progress().index >= index {
             return Ok(());
@@ -74,13 +136,6 @@ impl Cluster {
             Ok(Err(_)) => Err(ClusterError::Stopping),
             Err(_) => Err(ClusterError::ReadTimeout { index }),
         }
-    }
-
-    async fn read_stale(&self, read: &Read, deadline: Instant) -> Result<ReadAnswer, ClusterError> {
-        if let Some(freshness) = read.freshness {
-            self.check_freshness(freshness)?;
-        }
-        self.answer_here(read, deadline).await
     }
 
     fn check_freshness(&self, freshness: Freshness) -> Result<(), ClusterError> {
@@ -109,21 +164,27 @@ impl Cluster {
         SystemTime::now().duration_since(applied).unwrap_or_default()
     }
 
-    async fn read_at_leader(&self, read: Read, deadline: Instant) -> Result<ReadAnswer, ClusterError> {
+    async fn answer_at_leader<Q: Question>(
+        &self,
+        question: Q,
+        deadline: Instant,
+    ) -> Result<Answer<Q::Found>, ClusterError> {
         let search = Search::until(deadline);
         loop {
             match self.find_leader(&search).await? {
-                Leader::Here => return self.answer_here(&read, deadline).await,
+                Leader::Here => return self.answer_here(&question, deadline).await,
                 Leader::At(leader) => {
                     let timeout = deadline.saturating_duration_since(Instant::now());
-                    let request = PeerRequest::Read { read: read.clone(), timeout };
+                    let request = question.clone().to_leader(timeout);
                     match self.ask_leader(leader, request, &search).await {
-                        Ok(Asked::Answered(PeerResponse::Results(results))) => {
-                            return Ok(ReadAnswer { results, index: None, served_by: self.served_by(leader) });
+                        Ok(Asked::Answered(response)) => {
+                            let found = Q::answered(response).map_err(|other| super::submit::unexpected(&other))?;
+                            return Ok(Answer { found, index: None, served_by: self.served_by(leader) });
                         }
-                        Ok(Asked::Answered(other)) => return Err(super::submit::unexpected(&other)),
                         // A read changes nothing, so a lost one is simply asked again.
-                        Ok(Asked::Again) | Err(ClusterError::LeadershipLost) => search.pause().await?,
+                        Ok(Asked::NotLeader(_) | Asked::NotSent) | Err(ClusterError::LeadershipLost) => {
+                            search.pause().await?;
+                        }
                         Err(error) => return Err(error),
                     }
                 }
@@ -131,76 +192,60 @@ impl Cluster {
         }
     }
 
-    /// Statements that write are answered here and kept out of the log.
-    async fn read_through_log(&self, read: Read, deadline: Instant) -> Result<ReadAnswer, ClusterError> {
-        let readers = self.readers_of(&read.namespace)?;
-        let mut admitted = Vec::with_capacity(read.statements.len());
-        let mut refused = Vec::new();
-        for (position, statement) in read.statements.into_iter().enumerate() {
-            if readers.all_read_only(std::slice::from_ref(&statement)).map_err(storage)? {
-                admitted.push(statement);
-            } else {
-                refused.push(position);
-            }
-        }
-        let mut execute = Execute::new(read.namespace, admitted);
-        execute.rows = RowsWanted::FromAll;
-        if let Some(timeout) = read.statement_timeout {
-            execute.limit_time(timeout);
-        }
-        let applied = self.submit(Command::Execute(execute), deadline).await?;
-        let Outcome::Executed(executed) = applied.outcome else {
-            return Err(ClusterError::Storage("a read through the log gave no result".to_owned()));
-        };
-        let mut results = executed.results;
-        for position in refused {
-            let message = "attempt to change database via query operation".to_owned();
-            let failed = StatementError { message, kind: StatementErrorKind::ReadOnly };
-            results.insert(position.min(results.len()), StatementResult::Failed(failed));
-        }
-        Ok(ReadAnswer { results, index: Some(applied.index), served_by: applied.served_by })
+    async fn answer_here<Q: Question>(
+        &self,
+        question: &Q,
+        deadline: Instant,
+    ) -> Result<Answer<Q::Found>, ClusterError> {
+        let found = self.find_here(question, deadline).await?;
+        Ok(Answer { found, index: None, served_by: ServedBy::Here })
     }
 
-    async fn answer_here(&self, read: &Read, deadline: Instant) -> Result<ReadAnswer, ClusterError> {
-        let results = self.read_here(read, deadline).await?;
-        Ok(ReadAnswer { results, index: None, served_by: ServedBy::Here })
-    }
-
-    /// Runs a read on this node's replica.
-    pub(super) async fn read_here(&self, read: &Read, deadline: Instant) -> Result<Vec<StatementResult>, ClusterError> {
-        if let Some(index) = read.min_index {
+    /// Asks this node's replica.
+    pub(super) async fn find_here<Q: Question>(
+        &self,
+        question: &Q,
+        deadline: Instant,
+    ) -> Result<Q::Found, ClusterError> {
+        let Terms { namespace, min_index, .. } = question.terms();
+        if let Some(index) = min_index {
             self.wait_applied(index, deadline).await?;
         }
-        let readers = self.readers_of(&read.namespace)?;
+        let readers = self.readers_of(namespace)?;
         // Most reads need microseconds; one that needs more is run again from its start on a thread where it may block.
-        let quick = self.options(read, deadline, Work::Quick);
-        match readers.query(&read.statements, &quick) {
-            Err(ReadError::StepsExhausted | ReadError::Busy { .. }) => self.read_slowly(readers, read, deadline).await,
-            results => results.map_err(storage),
+        match question.ask(&readers, &self.allowed(deadline, Work::Quick)) {
+            Err(ReadError::StepsExhausted | ReadError::Busy { .. }) => {
+                self.find_slowly(readers, question, deadline).await
+            }
+            found => found.map_err(read_error),
         }
     }
 
-    async fn read_slowly(
+    async fn find_slowly<Q: Question>(
         &self,
         readers: Readers,
-        read: &Read,
+        question: &Q,
         deadline: Instant,
-    ) -> Result<Vec<StatementResult>, ClusterError> {
+    ) -> Result<Q::Found, ClusterError> {
         let turn = tokio::time::timeout_at(deadline.into(), self.inner.slow_reads.acquire()).await;
         let _turn = turn.map_err(|_| ClusterError::Overloaded)?.map_err(|_| ClusterError::Stopping)?;
-        let (statements, options) = (read.statements.clone(), self.options(read, deadline, Work::Unbounded));
+        let allowed = self.allowed(deadline, Work::Unbounded);
         loop {
-            let (readers, statements, options) = (readers.clone(), statements.clone(), options);
-            let query = tokio::task::spawn_blocking(move || readers.query(&statements, &options));
-            match query.await.map_err(|e| ClusterError::Storage(e.to_string()))? {
+            let (readers, question, allowed) = (readers.clone(), question.clone(), allowed.clone());
+            let asked = tokio::task::spawn_blocking(move || question.ask(&readers, &allowed));
+            match asked.await.map_err(|e| ClusterError::Storage(e.to_string()))? {
                 // Quick reads hold connections for microseconds.
                 Err(ReadError::Busy { .. }) if Instant::now() < deadline => {
                     tokio::time::sleep(Duration::from_millis(1)).await
                 }
                 Err(ReadError::Busy { .. }) => return Err(ClusterError::Overloaded),
-                results => return results.map_err(storage),
+                found => return found.map_err(read_error),
             }
         }
+    }
+
+    fn allowed(&self, deadline: Instant, work: Work) -> Allowed {
+        Allowed { deadline, work, limits: self.inner.limits.clone() }
     }
 
     pub(super) fn readers_of(&self, namespace: &Namespace) -> Result<Readers, ClusterError> {
@@ -208,21 +253,6 @@ impl Cluster {
             return Err(ClusterError::NoSuchNamespace(namespace.clone()));
         }
         self.readers().get(namespace).map_err(storage)
-    }
-
-    fn options(&self, read: &Read, deadline: Instant, work: Work) -> ReadOptions {
-        let limits = &self.inner.limits;
-        ReadOptions {
-            deadline,
-            statement_timeout: Some(
-                read.statement_timeout.map_or(limits.statement_timeout, |asked| asked.min(limits.statement_timeout)),
-            ),
-            rows_max: limits.result_rows_max,
-            bytes_max: limits.result_bytes_max,
-            atomicity: read.atomicity,
-            qualify_columns: read.qualify_columns,
-            work,
-        }
     }
 
     fn is_voter(&self) -> bool {
@@ -235,6 +265,13 @@ impl Cluster {
 /// that others have elected another; until a quorum has been silent for the lease there can be none.
 fn leads_freshly(silence: Option<Duration>, lease: Duration, max_age: Duration) -> bool {
     silence.is_some_and(|silence| silence <= max_age.max(lease))
+}
+
+fn read_error(error: ReadError) -> ClusterError {
+    match error {
+        ReadError::DeadlinePassed => ClusterError::Timeout,
+        error => storage(error),
+    }
 }
 
 pub(super) fn storage(error: impl std::fmt::Display) -> ClusterError {

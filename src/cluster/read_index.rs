@@ -70,8 +70,10 @@ async fn ask(raft: &Raft, peers: &Peers) -> Result<u64, ClusterError> {
             Ok(Ok(PeerResponse::Index(index))) => Ok(index),
             Ok(Ok(other)) => Err(super::submit::unexpected(&other)),
             Ok(Err(PeerError::Failed(error))) => Err(error),
-            Ok(Err(PeerError::NotLeader | PeerError::NotSent))
-            | Err(CallError::NotSent | CallError::Lost | CallError::TimedOut) => Err(ClusterError::NoLeader),
+            Ok(Err(PeerError::NotLeader { .. }))
+            | Err(CallError::NotSent | CallError::Refused | CallError::Lost | CallError::TimedOut) => {
+                Err(ClusterError::NoLeader)
+            }
         },
     }
 }

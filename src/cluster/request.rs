@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use crate::types::command::{Atomicity, Outcome};
+use crate::types::kv::{KvFound, KvQuery};
 use crate::types::{Namespace, NodeId, Statement, StatementResult};
 
 /// Which of a read's promises the caller needs.
@@ -51,6 +52,21 @@ pub struct Read {
     pub qualify_columns: bool,
 }
 
+/// A question about a namespace's keys.
+#[derive(Clone, Debug, serde::Serialize, serde::Deserialize)]
+pub struct KvRead {
+    /// Whose keys.
+    pub namespace: Namespace,
+    /// What about them.
+    pub query: KvQuery,
+    /// The promise.
+    pub level: Level,
+    /// Bound on staleness, for [`Level::None`].
+    pub freshness: Option<Freshness>,
+    /// Wait until at least this log index is applied where the read runs.
+    pub min_index: Option<u64>,
+}
+
 /// Where a request was served.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ServedBy {
@@ -81,6 +97,17 @@ pub struct Applied {
 pub struct ReadAnswer {
     /// One result per statement.
     pub results: Vec<StatementResult>,
+    /// The log index, for reads that went through the log.
+    pub index: Option<u64>,
+    /// Who read.
+    pub served_by: ServedBy,
+}
+
+/// The answer to a question about keys.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KvAnswer {
+    /// What was found.
+    pub found: KvFound,
     /// The log index, for reads that went through the log.
     pub index: Option<u64>,
     /// Who read.

@@ -10,6 +10,7 @@ use tokio::sync::{Semaphore, mpsc};
 use super::Cluster;
 use super::error::ClusterError;
 use super::peer_api::{PeerAnswer, PeerError, PeerRequest, PeerResponse, put_message, take_message};
+use super::read::{Answer, Hop};
 use crate::mesh::{InboundStream, MeshStream};
 use crate::raft::{FrameReader, ProposeError, put_frame};
 use crate::types::{Command, NodeId};
@@ -61,12 +62,25 @@ impl Cluster {
         outcome
     }
 
+    fn not_leader(&self) -> PeerError {
+        PeerError::NotLeader { leader: self.raft().leader().filter(|leader| *leader != self.node_id()) }
+    }
+
+    /// What the asked node tells when it would need a leader for what it was asked.
+    fn or_leader(&self, error: ClusterError) -> PeerError {
+        match error {
+            ClusterError::NoLeader => self.not_leader(),
+            other => PeerError::Failed(other),
+        }
+    }
+
     async fn answer_peer(&self, peer: NodeId, request: PeerRequest) -> PeerAnswer {
         // A gateway may use the cluster, not change it.
         let member = self.is_member(peer);
         match request {
-            PeerRequest::Submit { command, .. } if !member && !matches!(command, Command::Execute(_)) => {
-                Err(ClusterError::Membership(format!("{peer} is a gateway and may only run SQL")).into())
+            PeerRequest::Submit { command, .. } if !member && !is_open_to_gateways(&command) => {
+                let reason = format!("{peer} is a gateway and may only change data and make namespaces");
+                Err(ClusterError::Membership(reason).into())
             }
             PeerRequest::Submit { command, timeout } => {
                 let proposed = tokio::time::timeout(timeout.min(TIMEOUT_MAX), self.raft().propose(&command)).await;
@@ -77,29 +91,49 @@ impl Cluster {
             }
             PeerRequest::ReadIndex => {
                 if !self.is_leader() {
-                    return Err(PeerError::NotLeader);
+                    return Err(self.not_leader());
                 }
                 match self.read_index_here(Instant::now() + Duration::from_secs(5)).await {
                     Ok(index) => Ok(PeerResponse::Index(index)),
-                    Err(ClusterError::NoLeader) => Err(PeerError::NotLeader),
+                    Err(ClusterError::NoLeader) => Err(self.not_leader()),
                     Err(error) => Err(error.into()),
                 }
             }
             PeerRequest::Read { read, timeout } => {
                 if !self.is_leader() {
-                    return Err(PeerError::NotLeader);
+                    return Err(self.not_leader());
                 }
-                Ok(PeerResponse::Results(self.read_here(&read, Instant::now() + timeout.min(TIMEOUT_MAX)).await?))
+                Ok(PeerResponse::Results(self.find_here(&read, Instant::now() + timeout.min(TIMEOUT_MAX)).await?))
             }
             PeerRequest::Status => Ok(PeerResponse::Status {
                 version: env!("CARGO_PKG_VERSION").to_owned(),
                 applied_index: self.raft().state().progress().index,
             }),
+            PeerRequest::Members => Ok(PeerResponse::Members(self.member_list())),
             PeerRequest::Checksum { index } => {
                 let checksum = self.raft().state().checksums().wait(index);
                 let checksum =
                     tokio::time::timeout(CHECKSUM_WAIT, checksum).await.map_err(|_| ClusterError::Timeout)?;
                 Ok(PeerResponse::Checksum(checksum))
+            }
+            PeerRequest::ReadAt { read, timeout } => {
+                let answer = self.answer(read, Hop::Forbidden, Instant::now() + timeout.min(TIMEOUT_MAX)).await;
+                let Answer { found, index, .. } = answer.map_err(|error| self.or_leader(error))?;
+                Ok(PeerResponse::ResultsAt { results: found, index })
+            }
+            PeerRequest::ReadKv { .. } if !self.is_leader() => Err(self.not_leader()),
+            PeerRequest::ReadKv { read, timeout } => {
+                let found = self.find_here(&read, Instant::now() + timeout.min(TIMEOUT_MAX)).await?;
+                Ok(PeerResponse::Kv { found, index: None })
+            }
+            PeerRequest::ReadKvAt { read, timeout } => {
+                let answer = self.answer(read, Hop::Forbidden, Instant::now() + timeout.min(TIMEOUT_MAX)).await;
+                let Answer { found, index, .. } = answer.map_err(|error| self.or_leader(error))?;
+                Ok(PeerResponse::Kv { found, index })
+            }
+            PeerRequest::WaitKvChange { namespace, after, timeout } => {
+                let deadline = Instant::now() + timeout.min(TIMEOUT_MAX);
+                Ok(PeerResponse::KvChange(self.wait_kv_change(&namespace, after, deadline).await?))
             }
             PeerRequest::TransferLeader { to } if member => {
                 self.transfer_leader_here(to).await.map(|()| PeerResponse::Done).map_err(leader_error)
@@ -118,16 +152,21 @@ impl Cluster {
     }
 }
 
+/// What a gateway's callers may do: change data, and sign up.
+fn is_open_to_gateways(command: &Command) -> bool {
+    matches!(command, Command::Execute(_) | Command::Kv(_) | Command::CreateNamespace { .. })
+}
+
 fn peer_error(error: ProposeError) -> PeerError {
     match error {
-        ProposeError::NotLeader { .. } => PeerError::NotLeader,
+        ProposeError::NotLeader { leader } => PeerError::NotLeader { leader },
         other => PeerError::Failed(other.into()),
     }
 }
 
 fn leader_error(error: ClusterError) -> PeerError {
     match error {
-        ClusterError::NoLeader => PeerError::NotLeader,
+        ClusterError::NoLeader => PeerError::NotLeader { leader: None },
         other => PeerError::Failed(other),
     }
 }

@@ -2,14 +2,20 @@
 
 use std::time::Instant;
 
-use super::Cluster;
+use tokio::sync::{Semaphore, SemaphorePermit};
+
 use super::error::ClusterError;
 use super::leader::{Asked, Leader, Search};
 use super::peer_api::{PeerRequest, PeerResponse};
 use super::request::{Applied, ServedBy};
+use super::view::Member;
+use super::{Cluster, Limits};
 use crate::raft::ProposeError;
 use crate::types::limits::WRITE_STEPS_MAX;
 use crate::types::{Command, NodeId, Outcome, Statement, Value};
+
+/// Bytes of commands on their way through the log at once, in KiB: what a process may hold in memory for its clients.
+const IN_FLIGHT_KIB_MAX: usize = 512 * 1024;
 
 impl Cluster {
     /// Puts a command through the log and waits until it is applied on the leader.
@@ -21,33 +27,15 @@ impl Cluster {
     /// [`ClusterError`]; its [`outcome`](ClusterError::outcome) says whether the command may have taken effect. A
     /// refusal by the state machine is [`ClusterError::Refused`]. Dropping the future leaves the outcome open.
     pub async fn submit(&self, command: Command, deadline: Instant) -> Result<Applied, ClusterError> {
-        let command = self.limited(command);
-        let kib = (size_of(&command) / 1024 + 1).min(super::IN_FLIGHT_KIB_MAX) as u32;
-        let wait = tokio::time::timeout_at(deadline.into(), self.inner.in_flight_kib.acquire_many(kib));
-        let _in_flight = wait.await.map_err(|_| ClusterError::Overloaded)?.map_err(|_| ClusterError::Stopping)?;
-        let repeatable = matches!(&command, Command::Execute(execute) if execute.idempotency.is_some());
-        let search = Search::until(deadline);
-        let mut attempts = Attempts { repeatable, unknown: false };
+        let command = self.inner.limits.apply(command);
+        let _in_flight = self.inner.in_flight.reserve(&command, deadline).await?;
+        let mut attempts = Attempts::of(&command, deadline);
         loop {
-            match attempts.judge(self.attempt(&command, &search).await) {
-                Verdict::Done(applied) => return refused_as_error(applied),
-                Verdict::Failed(error) => return Err(error),
-                Verdict::Again => search.pause().await.map_err(|error| attempts.at_last(error))?,
+            let attempt = self.attempt(&command, &attempts.search).await;
+            if let Some(applied) = attempts.after(attempt).await? {
+                return Ok(applied);
             }
         }
-    }
-
-    /// Bounds what SQL may cost; the bounds travel with the command.
-    fn limited(&self, mut command: Command) -> Command {
-        if let Command::Execute(execute) = &mut command {
-            let limits = &self.inner.limits;
-            if execute.steps_max == WRITE_STEPS_MAX {
-                execute.limit_time(limits.statement_timeout);
-            }
-            execute.result_rows_max = execute.result_rows_max.min(limits.result_rows_max as u64);
-            execute.result_bytes_max = execute.result_bytes_max.min(limits.result_bytes_max as u64);
-        }
-        command
     }
 
     /// One attempt; `None` when nothing was done and another may be made.
@@ -70,54 +58,99 @@ impl Cluster {
                         Ok(Some(Applied { outcome, index, served_by: self.served_by(leader) }))
                     }
                     Asked::Answered(other) => Err(unexpected(&other)),
-                    Asked::Again => Ok(None),
+                    Asked::NotLeader(_) | Asked::NotSent => Ok(None),
                 }
             }
         }
     }
 
     pub(super) fn served_by(&self, node: NodeId) -> ServedBy {
-        let member = self.member(node);
-        let address = member.and_then(|member| member.addresses.first().and_then(|address| host_port(address)));
-        ServedBy::Peer { node, address: address.unwrap_or_default() }
+        served_by(node, self.member(node).as_ref())
     }
 }
 
-/// What is known of the attempts to carry out one command.
-struct Attempts {
-    /// Whether a second effect is impossible.
-    repeatable: bool,
-    /// Whether one of them may have taken effect.
-    unknown: bool,
-}
-
-enum Verdict {
-    Done(Applied),
-    Again,
-    Failed(ClusterError),
-}
-
-impl Attempts {
-    fn judge(&mut self, attempt: Result<Option<Applied>, ClusterError>) -> Verdict {
-        match attempt {
-            Ok(Some(applied)) => Verdict::Done(applied),
-            Ok(None) => Verdict::Again,
-            Err(ClusterError::LeadershipLost) if self.repeatable => {
-                self.unknown = true;
-                Verdict::Again
-            }
-            Err(error) => Verdict::Failed(self.at_last(error)),
-        }
-    }
-
-    /// Once an attempt may have taken effect, no later one can say that nothing did.
-    fn at_last(&self, error: ClusterError) -> ClusterError {
-        if self.unknown { ClusterError::LeadershipLost } else { error }
-    }
+/// Where a node served, by what is known of it.
+pub(super) fn served_by(node: NodeId, member: Option<&Member>) -> ServedBy {
+    let address = member.and_then(|member| member.addresses.first().and_then(|address| host_port(address)));
+    ServedBy::Peer { node, address: address.unwrap_or_default() }
 }
 
 pub(super) fn unexpected(response: &PeerResponse) -> ClusterError {
     ClusterError::Storage(format!("the leader's answer does not fit the question: {response:?}"))
+}
+
+/// The tries at one command. They know what may have happened so far, and so whether another may follow.
+pub(super) struct Attempts {
+    pub(super) search: Search,
+    /// The command takes effect once, however often it arrives.
+    repeatable: bool,
+    /// An earlier attempt may have taken effect.
+    unknown: bool,
+}
+
+impl Attempts {
+    pub(super) fn of(command: &Command, deadline: Instant) -> Attempts {
+        let repeatable = match command {
+            Command::Execute(execute) => execute.idempotency.is_some(),
+            Command::Kv(kv) => kv.idempotency.is_some(),
+            _ => false,
+        };
+        Attempts { search: Search::until(deadline), repeatable, unknown: false }
+    }
+
+    /// Judges an attempt, whose own `None` means that nothing was done. `None` after a pause: make another.
+    pub(super) async fn after(
+        &mut self,
+        attempt: Result<Option<Applied>, ClusterError>,
+    ) -> Result<Option<Applied>, ClusterError> {
+        let again = match attempt {
+            Ok(Some(applied)) => return refused_as_error(applied).map(Some),
+            Ok(None) => self.search.pause().await,
+            Err(ClusterError::LeadershipLost) if self.repeatable => {
+                self.unknown = true;
+                self.search.pause().await
+            }
+            Err(error) => Err(error),
+        };
+        // Once an attempt may have taken effect, no later one can say that nothing did.
+        again.map(|()| None).map_err(|error| if self.unknown { ClusterError::LeadershipLost } else { error })
+    }
+}
+
+/// Bytes of commands on their way through the log, bounded.
+pub(super) struct InFlight {
+    kib: Semaphore,
+}
+
+impl InFlight {
+    pub(super) fn new() -> InFlight {
+        InFlight { kib: Semaphore::new(IN_FLIGHT_KIB_MAX) }
+    }
+
+    /// A command's share, given back when dropped.
+    pub(super) async fn reserve(
+        &self,
+        command: &Command,
+        deadline: Instant,
+    ) -> Result<SemaphorePermit<'_>, ClusterError> {
+        let kib = (size_of(command) / 1024 + 1).min(IN_FLIGHT_KIB_MAX) as u32;
+        let wait = tokio::time::timeout_at(deadline.into(), self.kib.acquire_many(kib));
+        wait.await.map_err(|_| ClusterError::Overloaded)?.map_err(|_| ClusterError::Stopping)
+    }
+}
+
+impl Limits {
+    /// Bounds what SQL may cost; the bounds travel with the command.
+    pub(super) fn apply(&self, mut command: Command) -> Command {
+        if let Command::Execute(execute) = &mut command {
+            if execute.steps_max == WRITE_STEPS_MAX {
+                execute.limit_time(self.statement_timeout);
+            }
+            execute.result_rows_max = execute.result_rows_max.min(self.result_rows_max as u64);
+            execute.result_bytes_max = execute.result_bytes_max.min(self.result_bytes_max as u64);
+        }
+        command
+    }
 }
 
 fn refused_as_error(applied: Applied) -> Result<Applied, ClusterError> {
@@ -138,6 +171,7 @@ fn host_port(multiaddr: &str) -> Option<String> {
 fn size_of(command: &Command) -> usize {
     match command {
         Command::Execute(execute) => execute.statements.iter().map(size_of_statement).sum(),
+        Command::Kv(kv) => kv.ops.iter().map(|op| op.bytes() as usize + size_of_val(op)).sum(),
         Command::Load { database, .. } => database.len(),
         _ => 256,
     }
@@ -157,32 +191,27 @@ fn size_of_statement(statement: &Statement) -> usize {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::super::error::WriteOutcome;
     use super::*;
+    use crate::types::Namespace;
+    use crate::types::command::{Execute, IdempotencyKey};
 
-    #[test]
-    fn a_peer_address_is_shown_as_host_and_port() {
-        assert_eq!(host_port("/ip4/10.0.0.1/tcp/4001").as_deref(), Some("10.0.0.1:4001"));
-        assert_eq!(host_port("/ip6/::1/tcp/4001").as_deref(), Some("[::1]:4001"));
-        assert_eq!(host_port("/ip4/10.0.0.1"), None);
-    }
-
-    #[test]
-    fn an_unknown_outcome_is_not_turned_into_a_known_one_by_later_attempts() {
+    #[tokio::test]
+    async fn only_a_write_that_happens_once_is_tried_again_when_it_may_have_happened() {
+        let mut execute = Execute::new(Namespace::default_namespace(), Vec::new());
+        let once = Command::Execute(execute.clone());
+        execute.idempotency = Some(IdempotencyKey { key: "k".to_owned(), fingerprint: [0; 32] });
+        let keyed = Command::Execute(execute);
+        let deadline = Instant::now() + Duration::from_secs(60);
         let lost = || Err(ClusterError::LeadershipLost);
-        let mut attempts = Attempts { repeatable: true, unknown: false };
-        assert!(matches!(attempts.judge(Ok(None)), Verdict::Again));
-        assert_eq!(attempts.at_last(ClusterError::NoLeader).outcome(), WriteOutcome::NotExecuted);
-        assert!(matches!(attempts.judge(lost()), Verdict::Again));
-        assert!(matches!(attempts.judge(Ok(None)), Verdict::Again));
-        for error in [ClusterError::NoLeader, ClusterError::Overloaded, ClusterError::Stopping] {
-            assert_eq!(attempts.at_last(error.clone()).outcome(), WriteOutcome::Unknown);
-            let Verdict::Failed(told) = attempts.judge(Err(error)) else { panic!("it is over") };
-            assert_eq!(told.outcome(), WriteOutcome::Unknown);
-        }
-        // Without a key it is not tried again at all.
-        let mut attempts = Attempts { repeatable: false, unknown: false };
-        assert!(matches!(attempts.judge(lost()), Verdict::Failed(ClusterError::LeadershipLost)));
+        assert_eq!(Attempts::of(&once, deadline).after(lost()).await, Err(ClusterError::LeadershipLost));
+        assert_eq!(Attempts::of(&once, deadline).after(Ok(None)).await, Ok(None), "nothing was done: again");
+        let mut attempts = Attempts::of(&keyed, deadline);
+        assert_eq!(attempts.after(lost()).await, Ok(None));
+        let later = attempts.after(Err(ClusterError::NoLeader)).await;
+        assert_eq!(later, Err(ClusterError::LeadershipLost), "an earlier attempt may have taken effect");
     }
 
     #[test]
@@ -190,5 +219,12 @@ mod tests {
         let stopped = ClusterError::from(ProposeError::Stopped("storage failed".to_owned()));
         assert_eq!(stopped.outcome(), WriteOutcome::Unknown);
         assert_eq!(ClusterError::from(ProposeError::Unknown).outcome(), WriteOutcome::Unknown);
+    }
+
+    #[test]
+    fn a_peer_address_is_shown_as_host_and_port() {
+        assert_eq!(host_port("/ip4/10.0.0.1/tcp/4001").as_deref(), Some("10.0.0.1:4001"));
+        assert_eq!(host_port("/ip6/::1/tcp/4001").as_deref(), Some("[::1]:4001"));
+        assert_eq!(host_port("/ip4/10.0.0.1"), None);
     }
 }

@@ -2,13 +2,16 @@
 
 use std::fmt;
 use std::str::FromStr;
+use std::time::Duration;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::address::{HostPort, PeerAddress};
 use super::discovery::check_peers;
 use super::problem::{Problem, Problems};
-use crate::types::Namespace;
+use super::units;
+use crate::types::callback_url::CallbackUrl;
+use crate::types::{IpRange, Namespace};
 
 /// The HTTP and WebSocket face.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -22,14 +25,57 @@ pub struct GatewayConfig {
     /// Whether data routes need a credential. Off only for development: everybody who reaches the port is then the
     /// owner of `namespace`.
     pub require_auth: bool,
-    /// Keys that open a namespace without being stored in the cluster, as `KEY:NAMESPACE`. A key may also be made by
-    /// `debros key create`, which can end it too.
+    /// Keys that open a namespace without being stored in the cluster, as `KEY:NAMESPACE`; `KEY:*` is the operator's. A
+    /// key may also be made by `debros key create`, which can end it too.
     pub api_keys: Vec<ConfiguredKey>,
     /// Peers that a gateway dials first. Empty means `discovery.bootstrap_peers`.
     pub bootstrap_peers: Vec<PeerAddress>,
-    /// Origins whose pages may call it, for CORS and WebSockets. `*` is every origin: credentials are never taken from
-    /// cookies, so a foreign page gains nothing that its user's program could not do.
+    /// Origins whose pages may call it, for CORS and WebSockets. None by default; `debros dev` lets every one in. `*` is
+    /// every origin: credentials are never taken from cookies, so a foreign page has none that it was not given.
     pub allowed_origins: Vec<String>,
+    /// Addresses that the login page may hand a new API key to, as `https://app.example.org/auth`: there, and below that
+    /// path. `http` on the browser's own machine needs no entry.
+    pub login_callbacks: Vec<CallbackUrl>,
+    /// Addresses of proxies whose `X-Forwarded-For` is believed. Rate limits and the access log see through them.
+    pub trusted_proxies: Vec<IpRange>,
+    /// Connections held at once: 10 000 idle ones and room for busy ones. An idle one costs about 12 KB.
+    pub connections_max: usize,
+    /// Connections held at once for one client address; this machine and trusted proxies are exempt.
+    pub connections_per_address_max: usize,
+    /// How long a connection may idle between requests: longer than the pools of common clients keep one.
+    #[serde(with = "units::duration")]
+    pub idle_timeout: Duration,
+    /// Requests per second of one client address, with twice as many at once; 0 is without limit. This machine is
+    /// exempt. A page with all its scripts does not come near it.
+    pub rate_per_address: u32,
+    /// Requests per second of one API key or session. High, so that it bounds damage and not work.
+    pub rate_per_key: u32,
+    /// Requests per second of one namespace.
+    pub rate_per_namespace: u32,
+    /// Whether a wallet that logs in to a free namespace name becomes its owner. Off: namespaces come from
+    /// `debros namespace create` only.
+    pub sign_up: bool,
+    /// Whether a wallet may sign the bare nonce, as clients of the earlier system do. The full text names who asks and
+    /// what for, so that a wallet can warn its owner.
+    pub bare_nonce: bool,
+    /// Host and port that wallets show as who asks for a signature; empty means those of `public_url`.
+    pub domain: String,
+    /// Where users find this gateway.
+    pub public_url: String,
+    /// The chain that Ethereum wallets sign for.
+    pub chain_id: u64,
+    /// The network that Solana wallets sign for: mainnet, testnet, devnet or localnet.
+    pub solana_cluster: String,
+    /// Most keys of a namespace; 0 is without limit.
+    pub kv_keys_max: u64,
+    /// Most bytes of a namespace's keys and values; 0 is without limit.
+    #[serde(with = "units::size")]
+    pub kv_bytes_max: u64,
+    /// Largest database of a namespace, keys and values included; 0 is without limit.
+    #[serde(with = "units::size")]
+    pub database_bytes_max: u64,
+    /// Attempts to log in, per minute, of one client address, this machine included. A person needs three requests.
+    pub logins_per_minute: u32,
 }
 
 impl Default for GatewayConfig {
@@ -40,7 +86,25 @@ impl Default for GatewayConfig {
             require_auth: true,
             api_keys: Vec::new(),
             bootstrap_peers: Vec::new(),
-            allowed_origins: vec!["*".to_owned()],
+            allowed_origins: Vec::new(),
+            login_callbacks: Vec::new(),
+            trusted_proxies: Vec::new(),
+            connections_max: 16_384,
+            connections_per_address_max: 256,
+            idle_timeout: Duration::from_secs(300),
+            rate_per_address: 1_000,
+            rate_per_key: 20_000,
+            rate_per_namespace: 50_000,
+            sign_up: true,
+            bare_nonce: true,
+            domain: String::new(),
+            public_url: "http://localhost:6001".to_owned(),
+            chain_id: 1,
+            solana_cluster: "mainnet".to_owned(),
+            kv_keys_max: 1_000_000,
+            kv_bytes_max: 1024 * 1024 * 1024,
+            database_bytes_max: 10 * 1024 * 1024 * 1024,
+            logins_per_minute: 60,
         }
     }
 }
@@ -51,6 +115,17 @@ impl GatewayConfig {
             if self.api_keys[..position].iter().any(|earlier| earlier.key == key.key) {
                 problems.add(Problem::new(format!("gateway.api_keys[{position}]"), "duplicate key"));
             }
+        }
+        problems.positive("gateway.connections_max", self.connections_max > 0, self.connections_max);
+        let per_address = self.connections_per_address_max;
+        problems.positive("gateway.connections_per_address_max", per_address > 0, per_address);
+        let idle = units::format_duration(self.idle_timeout);
+        problems.positive("gateway.idle_timeout", !self.idle_timeout.is_zero(), idle);
+        if !matches!(self.solana_cluster.as_str(), "mainnet" | "testnet" | "devnet" | "localnet") {
+            let message = format!("invalid network `{}`", self.solana_cluster);
+            problems.add(
+                Problem::new("gateway.solana_cluster", message).hint("expected mainnet, testnet, devnet or localnet"),
+            );
         }
         check_peers("gateway.bootstrap_peers", &self.bootstrap_peers, problems);
         for (position, origin) in self.allowed_origins.iter().enumerate() {
@@ -63,6 +138,14 @@ impl GatewayConfig {
                 );
             }
         }
+        for (position, callback) in self.login_callbacks.iter().enumerate() {
+            if callback.has_query() {
+                problems.add(
+                    Problem::new(format!("gateway.login_callbacks[{position}]"), format!("`{callback}` has a query"))
+                        .hint("leave it out; a callback may have any query"),
+                );
+            }
+        }
     }
 }
 
@@ -70,7 +153,18 @@ impl GatewayConfig {
 #[derive(Clone, PartialEq, Eq)]
 pub struct ConfiguredKey {
     key: String,
-    namespace: Option<Namespace>,
+    opens: KeyOpens,
+}
+
+/// What a configured key opens.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum KeyOpens {
+    /// `gateway.namespace`.
+    Default,
+    /// This namespace.
+    Namespace(Namespace),
+    /// Everything: whoever has it operates the cluster.
+    Cluster,
 }
 
 /// A text that is no `KEY:NAMESPACE`. It does not repeat the text, which may be a secret.
@@ -90,9 +184,9 @@ impl ConfiguredKey {
         &self.key
     }
 
-    /// What it opens; `None` means `gateway.namespace`.
-    pub fn namespace(&self) -> Option<&Namespace> {
-        self.namespace.as_ref()
+    /// What it opens.
+    pub fn opens(&self) -> &KeyOpens {
+        &self.opens
     }
 }
 
@@ -111,15 +205,22 @@ impl FromStr for ConfiguredKey {
         if key.is_empty() {
             return Err(InvalidConfiguredKey::Empty);
         }
-        let parse = |name: &str| name.parse().map_err(|_| InvalidConfiguredKey::Namespace);
-        Ok(ConfiguredKey { key: key.to_owned(), namespace: namespace.map(parse).transpose()? })
+        let opens = match namespace {
+            None => KeyOpens::Default,
+            Some("*") => KeyOpens::Cluster,
+            Some(name) => KeyOpens::Namespace(name.parse().map_err(|_| InvalidConfiguredKey::Namespace)?),
+        };
+        Ok(ConfiguredKey { key: key.to_owned(), opens })
     }
 }
 
 impl fmt::Display for ConfiguredKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("<redacted>")?;
-        self.namespace.as_ref().map_or(Ok(()), |namespace| write!(f, ":{namespace}"))
+        match &self.opens {
+            KeyOpens::Default => f.write_str("<redacted>"),
+            KeyOpens::Namespace(namespace) => write!(f, "<redacted>:{namespace}"),
+            KeyOpens::Cluster => f.write_str("<redacted>:*"),
+        }
     }
 }
 
@@ -147,15 +248,17 @@ mod tests {
 
     #[test]
     fn a_configured_key_is_split_where_its_namespace_begins() {
-        for (text, key, namespace) in [
-            ("secret", "secret", None),
-            ("secret:chat", "secret", Some("chat")),
-            ("a:b:chat", "a:b", Some("chat")),
-            ("ak_abc:chat", "ak_abc:chat", Some("chat")),
-            ("ak_abc:chat:other", "ak_abc:chat", Some("other")),
+        let in_namespace = |name: &str| KeyOpens::Namespace(name.parse().expect("a name"));
+        for (text, key, opens) in [
+            ("secret", "secret", KeyOpens::Default),
+            ("secret:chat", "secret", in_namespace("chat")),
+            ("a:b:chat", "a:b", in_namespace("chat")),
+            ("ak_abc:chat", "ak_abc:chat", in_namespace("chat")),
+            ("ak_abc:chat:other", "ak_abc:chat", in_namespace("other")),
+            ("secret:*", "secret", KeyOpens::Cluster),
         ] {
             let parsed: ConfiguredKey = text.parse().expect(text);
-            assert_eq!((parsed.key(), parsed.namespace().map(Namespace::as_str)), (key, namespace));
+            assert_eq!((parsed.key(), parsed.opens()), (key, &opens));
             assert!(!format!("{parsed:?} {parsed}").contains("secret"));
         }
         assert_eq!(":chat".parse::<ConfiguredKey>(), Err(InvalidConfiguredKey::Empty));

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::problem::{Problem, Problems};
 use super::units;
+use crate::types::limits::{ACCESS_TOKEN_TTL, CHALLENGE_TTL, REFRESH_TOKEN_TTL};
 
 /// How long secrets live.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -14,7 +15,8 @@ pub struct SecurityConfig {
     /// How long a wallet may take to sign its challenge: a person reads it, perhaps on a second device.
     #[serde(with = "units::duration")]
     pub challenge_ttl: Duration,
-    /// How long an access token is good. It cannot be ended earlier, so it is short.
+    /// How long an access token is good: at most 15 minutes. Short, because a gateway that is cut off from its cluster
+    /// does not hear of logouts.
     #[serde(with = "units::duration")]
     pub access_token_ttl: Duration,
     /// How long a session may be refreshed. It can be ended by logging out, so it is long.
@@ -25,9 +27,9 @@ pub struct SecurityConfig {
 impl Default for SecurityConfig {
     fn default() -> SecurityConfig {
         SecurityConfig {
-            challenge_ttl: Duration::from_secs(5 * 60),
-            access_token_ttl: Duration::from_secs(15 * 60),
-            refresh_token_ttl: Duration::from_secs(30 * 24 * 60 * 60),
+            challenge_ttl: CHALLENGE_TTL,
+            access_token_ttl: ACCESS_TOKEN_TTL,
+            refresh_token_ttl: REFRESH_TOKEN_TTL,
         }
     }
 }
@@ -43,6 +45,12 @@ impl SecurityConfig {
                 let got = units::format_duration(ttl);
                 problems.add(Problem::new(path, format!("must be >= 1s; got {got}")));
             }
+        }
+        // Every gateway refuses tokens that claim to live for longer, whatever this one is set to.
+        if self.access_token_ttl > ACCESS_TOKEN_TTL {
+            let max = units::format_duration(ACCESS_TOKEN_TTL);
+            let got = units::format_duration(self.access_token_ttl);
+            problems.add(Problem::new("security.access_token_ttl", format!("must be <= {max}; got {got}")));
         }
         if self.refresh_token_ttl < self.access_token_ttl {
             let access = units::format_duration(self.access_token_ttl);

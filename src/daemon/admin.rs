@@ -14,16 +14,17 @@ use tokio::net::{UnixListener, UnixStream};
 
 use super::directory::Addresses;
 use super::start_error::StartError;
-use crate::cluster::{Cluster, ClusterError, Member, Suffrage};
-use crate::mesh::Mesh;
+use crate::accounts::{self, AccountError, Accounts, KeyRequest, MigrationError, MigrationFile, StoredKey};
+use crate::cluster::{AnyCluster, Cluster, ClusterError, Member, Suffrage};
 use crate::tasks::Tasks;
 use crate::types::admin::{
-    CreatedKey, Done, Failure, FailureCode, Health, Invitation, LINE_BYTES_MAX, NamespaceReport, Namespaces,
-    NodeReport, Nodes, Raft, ReplicaHash, Reply, Request, SOCKET_NAME, Status, Verification,
+    CreatedKey, Done, Failure, FailureCode, Health, Invitation, KeyReport, Keys, LINE_BYTES_MAX, Migrated,
+    NamespaceReport, Namespaces, NodeReport, Nodes, Raft, ReplicaHash, Reply, Request, SOCKET_NAME, SqlFile, Status,
+    Verification,
 };
 use crate::types::command::MemberRole;
 use crate::types::role::InviteRole;
-use crate::types::{ClusterId, Command, Namespace, Role};
+use crate::types::{AccessRole, Chain, ClusterId, Namespace, Role, Scopes, WalletAddress};
 
 /// How long a command may take; the client waits longer.
 const COMMAND_MAX: Duration = Duration::from_secs(20);
@@ -40,27 +41,16 @@ const LINE_WAIT_MAX: Duration = Duration::from_secs(10);
 /// What the operator's commands act on.
 #[derive(Clone)]
 pub(super) struct Operator {
-    backend: Backend,
+    accounts: Accounts,
     cluster_id: ClusterId,
     role: Role,
     addresses: Addresses,
     started: Instant,
 }
 
-#[derive(Clone)]
-enum Backend {
-    Node(Cluster),
-    Gateway(Mesh),
-}
-
 impl Operator {
-    pub(super) fn node(cluster: Cluster, cluster_id: ClusterId, role: Role, addresses: Addresses) -> Operator {
-        Operator { backend: Backend::Node(cluster), cluster_id, role, addresses, started: Instant::now() }
-    }
-
-    pub(super) fn gateway(mesh: Mesh, cluster_id: ClusterId, addresses: Addresses) -> Operator {
-        let backend = Backend::Gateway(mesh);
-        Operator { backend, cluster_id, role: Role::Gateway, addresses, started: Instant::now() }
+    pub(super) fn new(accounts: Accounts, cluster_id: ClusterId, role: Role, addresses: Addresses) -> Operator {
+        Operator { accounts, cluster_id, role, addresses, started: Instant::now() }
     }
 }
 
@@ -130,11 +120,12 @@ fn ok(answer: &impl Serialize) -> Answer {
 impl Operator {
     async fn answer(&self, request: Request) -> Answer {
         let deadline = Instant::now() + COMMAND_MAX;
-        let cluster = match (&self.backend, &request) {
+        let cluster = match (self.accounts.cluster(), &request) {
             (_, Request::Health) => return ok(&self.health().await),
             (_, Request::Status) => return ok(&self.status().await),
-            (Backend::Node(cluster), _) => cluster,
-            (Backend::Gateway(_), _) => {
+            (cluster, Request::Nodes) => return ok(&nodes(cluster).await),
+            (AnyCluster::Node(cluster), _) => cluster,
+            (AnyCluster::Remote(_), _) => {
                 return Err(Failure {
                     code: FailureCode::Invalid,
                     message: "a gateway stores nothing and cannot do this".to_owned(),
@@ -143,40 +134,53 @@ impl Operator {
             }
         };
         match request {
-            Request::Health | Request::Status => unreachable!("answered above"),
-            Request::Nodes => ok(&nodes(cluster).await),
+            Request::Health | Request::Status | Request::Nodes => unreachable!("answered above"),
             Request::Invite { role, ttl_seconds } => self.invite(cluster, role, ttl_seconds, deadline).await,
             Request::Remove { node } => done(self.remove(cluster, node, deadline).await),
             Request::TransferLeader { to } => done(cluster.transfer_leader(to, deadline).await.map_err(failure)),
             Request::Verify => verify(cluster).await,
-            Request::NamespaceCreate { name } => {
-                done(submit(cluster, Command::CreateNamespace { namespace: name }, deadline).await)
+            Request::NamespaceCreate { name, owner } => {
+                done(self.create_namespace(&name, owner.as_deref(), deadline).await)
             }
             Request::NamespaceList => ok(&namespaces(cluster)),
             Request::NamespaceDrop { name } => {
-                done(submit(cluster, Command::DropNamespace { namespace: name }, deadline).await)
+                let dropped = self.accounts.drop_namespace(&name, OPERATOR, deadline).await;
+                done(dropped.map_err(account_failure))
             }
-            Request::KeyCreate { namespace, expires_seconds } => {
-                create_key(cluster, namespace, expires_seconds, deadline).await
+            Request::NamespaceMigrate { name, files } => self.migrate(&name, files, deadline).await,
+            Request::KeyCreate { namespace, scopes, label, expires_seconds } => {
+                self.create_key(namespace, scopes.as_deref(), label, expires_seconds, deadline).await
             }
+            Request::KeyList { namespace } => self.list_keys(&namespace, deadline).await,
             Request::KeyRevoke { key } => {
-                let key_hash = *blake3::hash(key.trim().as_bytes()).as_bytes();
-                done(submit(cluster, Command::RevokeApiKey { key_hash }, deadline).await)
+                let revoked = self.accounts.revoke_key_text(key.trim(), OPERATOR, deadline).await;
+                done(revoked.map_err(account_failure))
+            }
+            Request::MemberSet { namespace, wallet, role } => {
+                done(self.set_member(&namespace, &wallet, &role, deadline).await)
+            }
+            Request::SigningKeyRotate => {
+                done(self.accounts.rotate_signing_key(OPERATOR, deadline).await.map_err(account_failure))
             }
         }
     }
 
     async fn health(&self) -> Health {
         let mut reasons = Vec::new();
-        match &self.backend {
-            Backend::Node(cluster) => {
+        match self.accounts.cluster() {
+            AnyCluster::Node(cluster) => {
                 if let Err(error) = cluster.wait_synced(Instant::now() + PROBE_MAX).await {
                     reasons.push(error.to_string());
                 }
             }
-            Backend::Gateway(mesh) => {
-                if mesh.connected().is_empty() {
-                    reasons.push("no node of the cluster is connected".to_owned());
+            AnyCluster::Remote(cluster) => {
+                let reach = cluster.reach();
+                if reach.refused {
+                    reasons.push("the cluster does not admit this gateway: it was removed".to_owned());
+                } else if reach.nodes_answering == 0 {
+                    reasons.push("no node of the cluster answers".to_owned());
+                } else if !reach.writable {
+                    reasons.push("leader not found".to_owned());
                 }
             }
         }
@@ -184,9 +188,9 @@ impl Operator {
     }
 
     async fn status(&self) -> Status {
-        let raft = match &self.backend {
-            Backend::Node(cluster) => Some(raft_report(cluster)),
-            Backend::Gateway(_) => None,
+        let raft = match self.accounts.cluster() {
+            AnyCluster::Node(cluster) => Some(raft_report(cluster)),
+            AnyCluster::Remote(_) => None,
         };
         Status {
             node: self.addresses.node_id,
@@ -212,6 +216,69 @@ impl Operator {
         ok(&Invitation { token: token.to_string(), expires_unix_ms: unix_ms_after(ttl) })
     }
 
+    async fn create_namespace(&self, name: &Namespace, owner: Option<&str>, deadline: Instant) -> Result<(), Failure> {
+        let owner = owner.map(wallet).transpose()?;
+        self.accounts.create_namespace(name, owner.as_ref(), OPERATOR, deadline).await.map_err(account_failure)
+    }
+
+    async fn set_member(
+        &self,
+        namespace: &Namespace,
+        text: &str,
+        role: &str,
+        deadline: Instant,
+    ) -> Result<(), Failure> {
+        let role: AccessRole = role.parse().map_err(|error| invalid(&error))?;
+        let wallet = wallet(text)?;
+        let done = match role {
+            AccessRole::Owner => self.accounts.transfer(namespace, &wallet, OPERATOR, deadline).await,
+            role => self.accounts.set_member(namespace, &wallet, role, OPERATOR, deadline).await,
+        };
+        done.map_err(account_failure)
+    }
+
+    async fn migrate(&self, namespace: &Namespace, files: Vec<SqlFile>, deadline: Instant) -> Answer {
+        if namespace.is_reserved() {
+            return Err(invalid(&format!("namespace `{namespace}` belongs to debros itself")));
+        }
+        let files: Vec<MigrationFile> =
+            files.into_iter().map(|SqlFile { name, sql }| MigrationFile { name, sql }).collect();
+        match accounts::migrate(self.accounts.cluster(), namespace, &files, deadline).await {
+            Ok(applied) => ok(&Migrated { applied }),
+            Err(MigrationError::Cluster(error)) => Err(failure(error)),
+            Err(error) => Err(invalid(&error)),
+        }
+    }
+
+    async fn create_key(
+        &self,
+        namespace: Namespace,
+        scopes: Option<&str>,
+        label: String,
+        expires_seconds: Option<u64>,
+        deadline: Instant,
+    ) -> Answer {
+        let scopes: Scopes = scopes.unwrap_or("*").parse().map_err(|error| invalid(&error))?;
+        let expires_unix_ms = expires_seconds.map(|seconds| unix_ms_after(Duration::from_secs(seconds)));
+        let request = KeyRequest { name: label, scopes, expires_unix_ms };
+        let created = self.accounts.create_key(&namespace, &request, OPERATOR, deadline).await;
+        let created = created.map_err(account_failure)?;
+        ok(&CreatedKey { key: created.key.reveal().to_owned(), id: created.id, namespace, expires_unix_ms })
+    }
+
+    async fn list_keys(&self, namespace: &Namespace, deadline: Instant) -> Answer {
+        let keys = self.accounts.list_keys(namespace, deadline).await.map_err(account_failure)?;
+        let report = |key: StoredKey| KeyReport {
+            id: key.id,
+            label: key.name,
+            scopes: key.scopes.to_string(),
+            created_by: key.created_by,
+            created_unix_ms: key.created_unix_ms,
+            expires_unix_ms: key.expires_unix_ms,
+        };
+        ok(&Keys { keys: keys.into_iter().map(report).collect() })
+    }
+
     async fn remove(&self, cluster: &Cluster, node: crate::types::NodeId, deadline: Instant) -> Result<(), Failure> {
         if !cluster.raft_status().members.iter().any(|member| member.node == node) {
             return Err(failure(ClusterError::NoSuchNode(node)));
@@ -220,32 +287,21 @@ impl Operator {
     }
 }
 
-async fn submit(cluster: &Cluster, command: Command, deadline: Instant) -> Result<(), Failure> {
-    cluster.submit(command, deadline).await.map(|_| ()).map_err(failure)
-}
-
 fn done(outcome: Result<(), Failure>) -> Answer {
     outcome.and_then(|()| ok(&Done {}))
 }
 
-async fn create_key(
-    cluster: &Cluster,
-    namespace: Namespace,
-    expires_seconds: Option<u64>,
-    deadline: Instant,
-) -> Answer {
-    let mut random = [0; 24];
-    getrandom::fill(&mut random).map_err(|error| failure(ClusterError::Storage(error.to_string())))?;
-    let key = format!("ak_{}:{namespace}", bs58::encode(random).into_string());
-    let expires_unix_ms = expires_seconds.map(|seconds| unix_ms_after(Duration::from_secs(seconds)));
-    let command = Command::CreateApiKey {
-        key_hash: *blake3::hash(key.as_bytes()).as_bytes(),
-        namespace: namespace.clone(),
-        expires_unix_ms,
-        label: String::new(),
-    };
-    submit(cluster, command, deadline).await?;
-    ok(&CreatedKey { key, namespace, expires_unix_ms })
+/// Who the operator is in the audit trail.
+const OPERATOR: &str = "operator";
+
+fn invalid(error: &dyn std::fmt::Display) -> Failure {
+    Failure { code: FailureCode::Invalid, message: error.to_string(), hint: None }
+}
+
+/// A wallet as an operator types it: the chain is told by its form, an Ethereum address beginning with 0x.
+fn wallet(text: &str) -> Result<WalletAddress, Failure> {
+    let chain = if text.starts_with("0x") { Chain::Ethereum } else { Chain::Solana };
+    WalletAddress::parse(chain, text).map_err(|error| invalid(&error))
 }
 
 fn unix_ms_after(duration: Duration) -> i64 {
@@ -271,7 +327,7 @@ fn raft_report(cluster: &Cluster) -> Raft {
     }
 }
 
-async fn nodes(cluster: &Cluster) -> Nodes {
+async fn nodes(cluster: &AnyCluster) -> Nodes {
     let members = cluster.members(PROBE_MAX).await.into_iter();
     let nodes = members.map(|status| NodeReport {
         node: status.member.node,
@@ -325,6 +381,24 @@ async fn verify(cluster: &Cluster) -> Answer {
     ok(&verification)
 }
 
+fn account_failure(error: AccountError) -> Failure {
+    let (code, hint) = match &error {
+        AccountError::Cluster(_) => {
+            let AccountError::Cluster(error) = error else { unreachable!("just matched") };
+            return failure(error);
+        }
+        AccountError::NoSuchNamespace(_) => {
+            (FailureCode::NotFound, Some("make it with `debros namespace create NAME`"))
+        }
+        AccountError::NoSuchKey | AccountError::NoSuchMember(_) | AccountError::NoSuchApp => {
+            (FailureCode::NotFound, None)
+        }
+        AccountError::NotReady(_) => (FailureCode::Unavailable, Some("try again in a second")),
+        _ => (FailureCode::Conflict, None),
+    };
+    Failure { code, message: error.to_string(), hint: hint.map(str::to_owned) }
+}
+
 fn failure(error: ClusterError) -> Failure {
     let (code, hint) = match &error {
         ClusterError::NoSuchNode(_) => (FailureCode::NotFound, Some("see `debros cluster nodes`")),
@@ -335,11 +409,10 @@ fn failure(error: ClusterError) -> Failure {
                 Refusal::NoSuchNamespace(_) => {
                     (FailureCode::NotFound, Some("make it with `debros namespace create NAME`"))
                 }
-                Refusal::NoSuchApiKey => (FailureCode::NotFound, None),
                 _ => (FailureCode::Conflict, None),
             }
         }
-        ClusterError::NoLeader | ClusterError::LeaderUnreachable { .. } => (
+        ClusterError::NoLeader | ClusterError::LeaderUnreachable { .. } | ClusterError::NoNode => (
             FailureCode::Unavailable,
             Some("a majority of the voters must run and reach each other; see `debros cluster nodes`"),
         ),

@@ -71,6 +71,10 @@ fn config_of_node(config: &Config, root: &Path, number: usize) -> Result<Config,
     config.node.advertise_addresses.clear();
     config.discovery.bootstrap_peers.clear();
     config.database.sql_addr = free_or_any(&config.database.sql_addr, number);
+    if config.gateway.allowed_origins.is_empty() {
+        // A page under development comes from any port.
+        config.gateway.allowed_origins = vec!["*".to_owned()];
+    }
     config.gateway.listen_addr = free_or_any(&config.gateway.listen_addr, number);
     Ok(config)
 }

@@ -1,17 +1,18 @@
 //! The data directory: one process at a time, one node for its whole life.
 //!
 //! `LOCK` is held (`flock`) while the process runs. `cluster.json` says which cluster, which node and which role the
-//! directory belongs to; it is written once. `addresses.json` says where the running process serves; it is there only
+//! directory belongs to; a gateway also keeps there where the cluster's nodes are. `addresses.json` says where the running process serves; it is there only
 //! while it does.
 
 use std::collections::HashMap;
 use std::fs::{File, TryLockError};
 use std::io::{self, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+use super::private::{Exposure, exposure};
 use crate::types::{ClusterId, NodeId, Role};
 
 /// The layout of the directory that this build writes and reads.
@@ -25,6 +26,8 @@ const ADDRESSES_FILE: &str = "addresses.json";
 pub(super) enum DirectoryError {
     #[error("data directory {} is in use by another debros process; stop that one, or choose another with --data-dir", .0.display())]
     InUse(PathBuf),
+    #[error("data directory {} {exposure}", path.display())]
+    Exposed { path: PathBuf, exposure: Exposure },
     #[error("{}: {source}; give this user access, or choose another directory with --data-dir", path.display())]
     Io { path: PathBuf, source: io::Error },
     #[error(
@@ -64,7 +67,7 @@ pub(super) struct Record {
     /// Whether the node has had a log: then one that is not there any more has been lost.
     #[serde(default)]
     pub(super) has_log: bool,
-    /// Members known when it joined; the log knows better once it is there.
+    /// Members known when it joined; on a node the log knows better once it is there. A gateway keeps it up to date.
     pub(super) members: HashMap<NodeId, Vec<String>>,
 }
 
@@ -99,6 +102,10 @@ impl DataDirectory {
     pub(super) fn open(path: &Path) -> Result<DataDirectory, DirectoryError> {
         let io = |path: PathBuf| move |source| DirectoryError::Io { path, source };
         std::fs::DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(io(path.to_owned()))?;
+        let metadata = std::fs::metadata(path).map_err(io(path.to_owned()))?;
+        if let Some(exposure) = exposure(path, metadata.mode(), metadata.uid()) {
+            return Err(DirectoryError::Exposed { path: path.to_owned(), exposure });
+        }
         let lock_path = path.join("LOCK");
         let lock = File::options().create(true).truncate(false).write(true).mode(0o600).open(&lock_path);
         let lock = lock.map_err(io(lock_path.clone()))?;
@@ -199,7 +206,14 @@ impl DataDirectory {
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
     use super::*;
+
+    fn private_directory() -> tempfile::TempDir {
+        let private = std::fs::Permissions::from_mode(0o700);
+        tempfile::Builder::new().permissions(private).tempdir().expect("temp dir")
+    }
 
     fn record(node: NodeId, role: Role) -> Record {
         Record::new(ClusterId::from_bytes([1; 16]), node, role, HashMap::new())
@@ -207,7 +221,7 @@ mod tests {
 
     #[test]
     fn a_directory_belongs_to_one_process_at_a_time() {
-        let dir = tempfile::tempdir().expect("temp dir");
+        let dir = private_directory();
         let held = DataDirectory::open(dir.path()).expect("opens");
         assert!(matches!(DataDirectory::open(dir.path()), Err(DirectoryError::InUse(_))));
         drop(held);
@@ -215,8 +229,21 @@ mod tests {
     }
 
     #[test]
+    fn a_directory_that_others_may_enter_is_refused_with_the_command_that_mends_it() {
+        let dir = private_directory();
+        for mode in [0o750, 0o705, 0o711] {
+            std::fs::set_permissions(dir.path(), std::fs::Permissions::from_mode(mode)).expect("chmod");
+            let error = DataDirectory::open(dir.path()).err().expect("open to others").to_string();
+            assert!(error.contains(&format!("chmod 700 {}", dir.path().display())), "{error}");
+            assert_eq!(std::fs::read_dir(dir.path()).expect("a directory").count(), 0, "nothing was made there");
+        }
+        std::fs::set_permissions(dir.path(), std::fs::Permissions::from_mode(0o700)).expect("chmod");
+        DataDirectory::open(dir.path()).expect("opens");
+    }
+
+    #[test]
     fn a_record_is_read_back_and_checked() {
-        let dir = tempfile::tempdir().expect("temp dir");
+        let dir = private_directory();
         let directory = DataDirectory::open(dir.path()).expect("opens");
         assert_eq!(directory.record().expect("reads"), None);
         let written = record(NodeId::from(1), Role::Bootstrap);
@@ -233,7 +260,7 @@ mod tests {
 
     #[test]
     fn a_damaged_newer_or_missing_record_is_refused_by_name() {
-        let dir = tempfile::tempdir().expect("temp dir");
+        let dir = private_directory();
         let directory = DataDirectory::open(dir.path()).expect("opens");
         let path = dir.path().join(CLUSTER_FILE);
         std::fs::write(&path, "{\"format\": 1").expect("writes");

@@ -1,75 +1,108 @@
-//! A gateway: it joins a cluster, stores nothing, and so far answers only whether it is there.
+//! A gateway: it joins a cluster, stores none of its data, and serves the gateway's HTTP face through its nodes.
+//!
+//! What it keeps is who it is, and where the nodes were when last seen: they may all have moved when it starts again.
 
+use std::collections::HashMap;
+use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::sync::watch;
+
 use super::admin::{self, Operator};
-use super::directory::{Addresses, DataDirectory};
+use super::directory::{Addresses, DataDirectory, Record};
 use super::listeners::bind;
-use super::node::{begin_gateway, http_limits, mesh_config};
+use super::node::{Membership, account_options, begin_gateway, gateway_config, limits, mesh_config};
 use super::start_error::StartError;
-use crate::cluster::RemoteCluster;
+use crate::accounts::Accounts;
+use crate::cluster::{AnyCluster, RemoteCluster};
 use crate::config::Config;
 use crate::gateway;
 use crate::mesh::{Identity, Mesh};
 use crate::tasks::Tasks;
-use crate::types::Role;
+use crate::types::{NodeId, Role};
 
-/// How long the mesh may take to end.
-const MESH_STOP_MAX: Duration = Duration::from_secs(5);
+/// How long a stopping part may take beyond the grace period for requests.
+const PART_STOP_MAX: Duration = Duration::from_secs(5);
 
 /// A running gateway.
 pub(super) struct Gateway {
-    directory: DataDirectory,
+    directory: Arc<DataDirectory>,
+    /// The HTTP face and the admin socket: stopped first, so that nothing new begins.
     front: Tasks,
+    /// Everything between the face and the mesh.
+    middle: Tasks,
+    /// The mesh, stopped last.
     mesh_tasks: Tasks,
     grace: Duration,
 }
 
 impl Gateway {
     pub(super) async fn start(config: &Config, token: Option<&str>) -> Result<Gateway, StartError> {
-        let directory = DataDirectory::open(config.data_dir())?;
+        let directory = Arc::new(DataDirectory::open(config.data_dir())?);
         let known = directory.record()?;
         let identity = match &known {
             Some(_) => Identity::load(&config.key_file())?,
             None => Identity::load_or_create(&config.key_file())?,
         };
         let node = identity.node_id();
-        if let Some(record) = &known {
-            directory.check(record, node, Role::Gateway)?;
-        } else if token.is_none() {
+        let known = known.map(|record| Membership::known(&directory, record, node, Role::Gateway)).transpose()?;
+        if known.is_none() && token.is_none() {
             return Err(StartError::NoToken(directory.path().to_owned()));
         }
         let http = bind(&config.gateway.listen_addr, "--gateway-addr").await?;
-        let (front, mesh_tasks) = (Tasks::new(), Tasks::new());
+        let (front, middle, mesh_tasks) = (Tasks::new(), Tasks::new(), Tasks::new());
         let (mesh, mut inbound) = Mesh::bind(mesh_config(Role::Gateway, config, identity), &mesh_tasks).await?;
-        let record = match known {
-            Some(record) => record,
+        let Membership { record, secret } = match known {
+            Some(membership) => membership,
             None => begin_gateway(&directory, &mesh, token).await?,
         };
-        mesh.set_members(record.members.clone(), Default::default());
+        let cluster_id = record.cluster;
+        let cluster = RemoteCluster::start(mesh.clone(), record.members.clone(), limits(config), &middle);
+        middle.spawn_until_cancelled(keep_record(directory.clone(), record, cluster.watch_nodes()));
         // Nobody has anything to ask of a gateway: what is opened to it is closed at once.
-        front.spawn_until_cancelled(async move { while inbound.next().await.is_some() {} });
+        middle.spawn_until_cancelled(async move { while inbound.next().await.is_some() {} });
         let addresses = Addresses {
             node_id: node,
             peer: mesh.listen_addresses().iter().map(|address| format!("{address}/p2p/{node}")).collect(),
             sql: None,
             gateway: Some(http.address.clone()),
         };
-        admin::serve(directory.path(), Operator::gateway(mesh.clone(), record.cluster, addresses.clone()), &front)?;
-        let (tasks, limits) = (front.clone(), http_limits(config));
+        let accounts = Accounts::new(AnyCluster::Remote(cluster), secret, account_options(config)?);
+        let operator = Operator::new(accounts.clone(), cluster_id, Role::Gateway, addresses.clone());
+        admin::serve(directory.path(), operator, &front)?;
+        let (tasks, gateway_config) = (front.clone(), gateway_config(config));
         front.spawn(async move {
-            let config = gateway::GatewayConfig { limits, build: gateway::BuildInfo::default() };
-            let backend = gateway::Backend::Remote(RemoteCluster::new(mesh));
-            gateway::serve(http.listener, backend, config, &tasks).await;
+            gateway::serve(http.listener, accounts, gateway_config, &tasks).await;
         });
         directory.write_addresses(&addresses)?;
-        tracing::info!(%node, cluster = %record.cluster, gateway = addresses.gateway, "ready");
-        Ok(Gateway { directory, front, mesh_tasks, grace: config.node.shutdown_grace })
+        tracing::info!(%node, cluster = %cluster_id, gateway = addresses.gateway, "ready");
+        Ok(Gateway { directory, front, middle, mesh_tasks, grace: config.node.shutdown_grace })
     }
 
     pub(super) async fn stop(self) -> bool {
         self.directory.remove_addresses();
         let served = self.front.stop(self.grace).await;
-        self.mesh_tasks.stop(MESH_STOP_MAX).await && served
+        let asked = self.middle.stop(PART_STOP_MAX).await;
+        self.mesh_tasks.stop(PART_STOP_MAX).await && served && asked
+    }
+}
+
+/// Writes down where the nodes are whenever that changes. Without it the next start may find nobody; this one goes on.
+async fn keep_record(
+    directory: Arc<DataDirectory>,
+    mut record: Record,
+    mut nodes: watch::Receiver<HashMap<NodeId, Vec<String>>>,
+) {
+    while nodes.changed().await.is_ok() {
+        record.members.clone_from(&nodes.borrow_and_update());
+        let (directory, now) = (directory.clone(), record.clone());
+        let written = tokio::task::spawn_blocking(move || directory.write_record(&now)).await;
+        match written {
+            Ok(Ok(())) => {
+                tracing::info!(nodes = record.members.len(), "the cluster's nodes or their addresses have changed")
+            }
+            Ok(Err(error)) => tracing::error!(%error, "the cluster's new addresses are not written down"),
+            Err(error) => tracing::error!(%error, "the cluster's new addresses are not written down"),
+        }
     }
 }

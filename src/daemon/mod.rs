@@ -5,6 +5,7 @@
 //! supervisor starts it again.
 
 mod admin;
+mod cluster_key;
 mod dev;
 mod directory;
 mod environment;
@@ -12,6 +13,8 @@ mod gateway_role;
 mod inbound;
 mod listeners;
 mod node;
+mod open_files;
+mod private;
 mod start_error;
 
 use std::path::PathBuf;
@@ -69,6 +72,7 @@ const THREADS_STOP_MAX: std::time::Duration = std::time::Duration::from_secs(1);
 
 /// Every daemon has one runtime.
 fn on_runtime(future: impl Future<Output = Exit>) -> Exit {
+    open_files::allow_many();
     match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => {
             let exit = runtime.block_on(future);

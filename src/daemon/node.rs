@@ -6,11 +6,14 @@
 use std::time::{Duration, Instant};
 
 use super::admin::{self, Operator};
+use super::cluster_key;
 use super::directory::{Addresses, DataDirectory, Record};
 use super::listeners::{Bound, bind};
 use super::start_error::StartError;
-use crate::cluster::{Cluster, JoinToken, KeeperOptions, Limits, join, keep};
-use crate::config::{Anonymous, Config, QueuedWrites};
+use crate::accounts::{self, AccountOptions, Accounts, Lifetimes, Party, SignUp};
+use crate::auth::BareNonce;
+use crate::cluster::{AnyCluster, Cluster, JoinToken, KeeperOptions, Limits, join, keep};
+use crate::config::{Anonymous, Config, ConfiguredKey, KeyOpens, QueuedWrites};
 use crate::gateway;
 use crate::http::HttpLimits;
 use crate::mesh::{Identity, Inbound, Mesh, MeshConfig, PeerExchange};
@@ -18,7 +21,8 @@ use crate::raft::{Peer, Raft, RaftOptions, RaftOwner};
 use crate::rqlite_api::{self, AnonymousAccess, QueueOptions, RqliteApiConfig};
 use crate::tasks::Tasks;
 use crate::types::command::{Atomicity, MemberRole};
-use crate::types::{ClusterId, Command, Namespace, Role};
+use crate::types::kv::KvQuota;
+use crate::types::{ClusterId, ClusterSecret, Command, Namespace, NodeId, Role};
 
 /// How long a stopping part may take beyond the grace period for requests.
 const PART_STOP_MAX: Duration = Duration::from_secs(5);
@@ -62,9 +66,9 @@ impl Node {
             None => Identity::load_or_create(&config.key_file())?,
         };
         let node = identity.node_id();
-        if let Some(record) = &known {
-            directory.check(record, node, role)?;
-            directory.check_log(record)?;
+        let known = known.map(|record| Membership::known(&directory, record, node, role)).transpose()?;
+        if let Some(membership) = &known {
+            directory.check_log(&membership.record)?;
         } else if role == Role::Node && token.is_none() {
             return Err(StartError::NoToken(directory.path().to_owned()));
         }
@@ -77,10 +81,11 @@ impl Node {
             sql_address: sql.address.clone(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
         };
-        let mut record = match known {
-            Some(record) => record,
+        let mut membership = match known {
+            Some(membership) => membership,
             None => begin(role, &directory, &mesh, &own, token).await?,
         };
+        let record = &mut membership.record;
         mesh.set_members(record.members.clone(), Default::default());
         let (raft, owner) =
             Raft::start(node, record.cluster, directory.path(), mesh.clone(), &raft_options(config)).await?;
@@ -91,9 +96,9 @@ impl Node {
         }
         if !record.has_log {
             record.has_log = true;
-            directory.write_record(&record)?;
+            directory.write_record(record)?;
         }
-        let parts = Parts { directory, record, mesh, inbound, mesh_tasks, raft, owner, sql, gateway, own };
+        let parts = Parts { directory, membership, mesh, inbound, mesh_tasks, raft, owner, sql, gateway, own };
         parts.run(config).await
     }
 
@@ -148,21 +153,47 @@ async fn begin(
     mesh: &Mesh,
     own: &Peer,
     token: Option<&str>,
-) -> Result<Record, StartError> {
+) -> Result<Membership, StartError> {
     let node = mesh.node_id();
-    let record = if role == Role::Bootstrap {
-        let mut id = [0; 16];
-        getrandom::fill(&mut id)
-            .map_err(|error| StartError::System { what: "no random numbers", source: error.into() })?;
-        Record::new(ClusterId::from_bytes(id), node, role, Default::default())
+    let (record, secret) = if role == Role::Bootstrap {
+        let record = Record::new(ClusterId::from_bytes(random()?), node, role, Default::default());
+        (record, ClusterSecret::from_bytes(random()?))
     } else {
         let token: JoinToken = token.ok_or_else(|| StartError::NoToken(directory.path().to_owned()))?.parse()?;
         let member_role = if role == Role::Gateway { MemberRole::Gateway } else { MemberRole::Node };
         let admission = join(mesh, &token, own, member_role).await?;
-        Record::new(admission.cluster, node, role, admission.members)
+        (Record::new(admission.cluster, node, role, admission.members), admission.secret)
     };
+    // A directory with a record has the secret, whenever it was cut off.
+    cluster_key::store(directory.path(), &secret)?;
     directory.write_record(&record)?;
-    Ok(record)
+    Ok(Membership { record, secret })
+}
+
+fn random<const BYTES: usize>() -> Result<[u8; BYTES], StartError> {
+    let mut bytes = [0; BYTES];
+    getrandom::fill(&mut bytes)
+        .map_err(|error| StartError::System { what: "no random numbers", source: error.into() })?;
+    Ok(bytes)
+}
+
+/// A directory's place in a cluster.
+pub(super) struct Membership {
+    pub(super) record: Record,
+    pub(super) secret: ClusterSecret,
+}
+
+impl Membership {
+    /// The place that a directory has already, if it is this node's and fits the role.
+    pub(super) fn known(
+        directory: &DataDirectory,
+        record: Record,
+        node: NodeId,
+        role: Role,
+    ) -> Result<Membership, StartError> {
+        directory.check(&record, node, role)?;
+        Ok(Membership { secret: cluster_key::load(directory.path())?, record })
+    }
 }
 
 /// Asks to be let in as a gateway.
@@ -170,7 +201,7 @@ pub(super) async fn begin_gateway(
     directory: &DataDirectory,
     mesh: &Mesh,
     token: Option<&str>,
-) -> Result<Record, StartError> {
+) -> Result<Membership, StartError> {
     let own = Peer { addresses: mesh.advertised_addresses(), ..Peer::default() };
     begin(Role::Gateway, directory, mesh, &own, token).await
 }
@@ -178,7 +209,7 @@ pub(super) async fn begin_gateway(
 /// Everything that exists before anything is served.
 struct Parts {
     directory: DataDirectory,
-    record: Record,
+    membership: Membership,
     mesh: Mesh,
     inbound: Inbound,
     mesh_tasks: Tasks,
@@ -191,10 +222,11 @@ struct Parts {
 
 impl Parts {
     async fn run(self, config: &Config) -> Result<Node, StartError> {
-        let Parts { directory, record, mesh, inbound, mesh_tasks, raft, owner, sql, gateway, own } = self;
+        let Parts { directory, membership, mesh, inbound, mesh_tasks, raft, owner, sql, gateway, own } = self;
         let (front, middle) = (Tasks::new(), Tasks::new());
         let cluster = Cluster::new(raft.clone(), mesh.clone(), limits(config), middle.clone());
-        let streams = super::inbound::dispatch(inbound, raft.clone(), cluster.clone(), record.cluster, middle.clone());
+        let (record, secret) = (membership.record.clone(), membership.secret.clone());
+        let streams = super::inbound::dispatch(inbound, raft.clone(), cluster.clone(), membership, middle.clone());
         middle.spawn_until_cancelled(streams);
         middle.spawn_until_cancelled(keep(cluster.clone(), keeper_options(config, own)));
         if record.role == Role::Bootstrap {
@@ -210,7 +242,10 @@ impl Parts {
             sql: Some(sql.address.clone()),
             gateway: Some(gateway.address.clone()),
         };
-        let operator = Operator::node(cluster.clone(), record.cluster, record.role, addresses.clone());
+        let accounts = Accounts::new(AnyCluster::Node(cluster.clone()), secret, account_options(config)?);
+        let leads = cluster.clone();
+        middle.spawn_until_cancelled(accounts::keep(accounts.clone(), move || leads.is_leader()));
+        let operator = Operator::new(accounts.clone(), record.cluster, record.role, addresses.clone());
         admin::serve(directory.path(), operator, &front)?;
         let rqlite = RqliteApiConfig {
             advertised: sql.address.clone(),
@@ -221,16 +256,15 @@ impl Parts {
             limits: http_limits(config),
             queue: queue_options(config),
         };
-        let (face, tasks) = (cluster.clone(), front.clone());
+        let (face, keys, tasks) = (cluster.clone(), accounts.clone(), front.clone());
         front.spawn(async move {
-            if let Err(error) = rqlite_api::serve(sql.listener, face, rqlite, &tasks).await {
+            if let Err(error) = rqlite_api::serve(sql.listener, face, keys, rqlite, &tasks).await {
                 tracing::error!(%error, "the SQL listener ended");
             }
         });
-        let (face, tasks, limits) = (cluster.clone(), front.clone(), http_limits(config));
+        let (tasks, gateway_config) = (front.clone(), gateway_config(config));
         front.spawn(async move {
-            let config = gateway::GatewayConfig { limits, build: gateway::BuildInfo::default() };
-            gateway::serve(gateway.listener, gateway::Backend::Node(face), config, &tasks).await;
+            gateway::serve(gateway.listener, accounts, gateway_config, &tasks).await;
         });
         directory.write_addresses(&addresses)?;
         tracing::info!(node = %addresses.node_id, cluster = %record.cluster, sql = addresses.sql, gateway = addresses.gateway,
@@ -268,6 +302,71 @@ pub(super) fn http_limits(config: &Config) -> HttpLimits {
     HttpLimits { drain: config.node.shutdown_grace, ..HttpLimits::default() }
 }
 
+pub(super) fn gateway_config(config: &Config) -> gateway::GatewayConfig {
+    let settings = &config.gateway;
+    let opens = |key: &ConfiguredKey| match key.opens() {
+        KeyOpens::Default => gateway::Opens::Namespace(settings.namespace.clone()),
+        KeyOpens::Namespace(namespace) => gateway::Opens::Namespace(namespace.clone()),
+        KeyOpens::Cluster => gateway::Opens::Cluster,
+    };
+    gateway::GatewayConfig {
+        limits: HttpLimits {
+            connections_max: settings.connections_max,
+            connections_per_address_max: settings.connections_per_address_max,
+            proxies: settings.trusted_proxies.clone(),
+            idle_timeout: settings.idle_timeout,
+            ..http_limits(config)
+        },
+        build: gateway::BuildInfo::default(),
+        origins: gateway::AllowedOrigins::from_list(&settings.allowed_origins),
+        login_callbacks: settings.login_callbacks.clone(),
+        rates: gateway::Rates {
+            per_address: settings.rate_per_address,
+            per_credential: settings.rate_per_key,
+            per_namespace: settings.rate_per_namespace,
+            logins_per_minute: settings.logins_per_minute,
+        },
+        keyring: gateway::Keyring {
+            keys: settings.api_keys.iter().map(|key| (key.key().to_owned(), opens(key))).collect(),
+            namespace: settings.namespace.clone(),
+            anonymous: if settings.require_auth { gateway::Anonymous::Refused } else { gateway::Anonymous::LetIn },
+        },
+        quotas: gateway::Quotas {
+            kv: KvQuota { keys_max: unless_zero(settings.kv_keys_max), bytes_max: unless_zero(settings.kv_bytes_max) },
+            database_bytes_max: unless_zero(settings.database_bytes_max),
+        },
+        data_dir: config.data_dir().to_owned(),
+    }
+}
+
+/// 0 stands for no limit.
+fn unless_zero(limit: u64) -> Option<u64> {
+    (limit > 0).then_some(limit)
+}
+
+pub(super) fn account_options(config: &Config) -> Result<AccountOptions, StartError> {
+    let settings = &config.gateway;
+    let host = settings.public_url.split_once("://").map_or("", |(_, rest)| rest);
+    let host = host.split(['/', '?', '#']).next().unwrap_or_default();
+    let party = Party {
+        domain: if settings.domain.is_empty() { host } else { &settings.domain }.to_owned(),
+        uri: settings.public_url.clone(),
+        chain_id: settings.chain_id,
+        solana_cluster: settings.solana_cluster.parse()?,
+    };
+    party.relying_party()?;
+    Ok(AccountOptions {
+        sign_up: if settings.sign_up { SignUp::Open } else { SignUp::Closed },
+        bare_nonce: if settings.bare_nonce { BareNonce::Accepted } else { BareNonce::Refused },
+        party,
+        lifetimes: Lifetimes {
+            challenge: config.security.challenge_ttl,
+            access_token: config.security.access_token_ttl,
+            refresh_token: config.security.refresh_token_ttl,
+        },
+    })
+}
+
 fn raft_options(config: &Config) -> RaftOptions {
     RaftOptions {
         heartbeat_interval: config.database.heartbeat_interval,
@@ -277,7 +376,7 @@ fn raft_options(config: &Config) -> RaftOptions {
     }
 }
 
-fn limits(config: &Config) -> Limits {
+pub(super) fn limits(config: &Config) -> Limits {
     Limits {
         statement_timeout: config.database.statement_timeout,
         result_rows_max: config.database.result_rows_max,

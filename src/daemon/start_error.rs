@@ -1,6 +1,8 @@
 //! Why a daemon did not start.
 
+use super::cluster_key::ClusterKeyError;
 use super::directory::DirectoryError;
+use crate::auth::challenge_fields::InvalidField;
 use crate::cluster::{ClusterError, InvalidToken, JoinError};
 use crate::mesh::{IdentityError, MeshError};
 use crate::raft::{ProposeError, RaftStartError};
@@ -10,6 +12,8 @@ use crate::raft::{ProposeError, RaftStartError};
 pub(super) enum StartError {
     #[error(transparent)]
     Directory(#[from] DirectoryError),
+    #[error(transparent)]
+    ClusterKey(#[from] ClusterKeyError),
     #[error(transparent)]
     Identity(#[from] IdentityError),
     #[error(transparent)]
@@ -24,6 +28,8 @@ pub(super) enum StartError {
     Token(#[from] InvalidToken),
     #[error(transparent)]
     Join(#[from] JoinError),
+    #[error("gateway.public_url, gateway.domain or gateway.solana_cluster: {0}")]
+    Party(#[from] InvalidField),
     #[error(
         "{} belongs to no cluster yet: start a new one with `debros bootstrap`, or join one with --join TOKEN \
          (made on a member by `debros cluster invite`)",

@@ -1,9 +1,11 @@
 //! Whether this node can serve: a decision over what was observed, and the observing.
 
+use std::path::Path;
 use std::time::{Duration, Instant};
 
-use super::Backend;
-use crate::cluster::{Cluster, ClusterError, Level, RaftState, Read, RemoteCluster};
+use tokio::sync::Mutex;
+
+use crate::cluster::{AnyCluster, Cluster, ClusterError, Level, RaftState, Read, RemoteCluster};
 use crate::types::command::Atomicity;
 use crate::types::{Namespace, Statement, StatementResult};
 
@@ -16,14 +18,40 @@ const CONTACT_MAX: Duration = Duration::from_secs(5);
 /// Entries committed but not applied here; beyond it reads of this node are noticeably behind.
 const LAG_MAX: u64 = 10_000;
 
+/// Bytes of the disk that must be free: the log, the databases' own logs and a snapshot go on growing until somebody
+/// has come to look. A node whose disk is full stops.
+const DISK_FREE_BYTES_MIN: u64 = 512 * 1024 * 1024;
+
+/// How long an observation stands for the next: anybody may ask, and each look is a query.
+const LOOK_EVERY: Duration = Duration::from_millis(200);
+/// Whose data this process serves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Serving {
+    /// Its own: behind a leader that is gone they grow old.
+    Replica,
+    /// Other nodes': they say for themselves what they can do without a leader.
+    Relay,
+}
+
 /// What was seen.
 #[derive(Clone, Debug)]
 pub(super) struct Observation {
     pub(super) stopped: bool,
+    pub(super) serving: Serving,
     pub(super) leader_known: bool,
+    /// When this node last heard from its leader, or the leader from a quorum.
     pub(super) last_contact: Option<Duration>,
     pub(super) lag: u64,
     pub(super) database: Result<(), String>,
+    /// Free bytes of the disk; `None` where nothing is stored.
+    pub(super) disk_free: Option<u64>,
+}
+
+/// One of the things that health is made of.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Check {
+    pub(super) name: &'static str,
+    pub(super) verdict: Verdict,
 }
 
 /// What follows from it.
@@ -38,48 +66,112 @@ pub(super) enum Verdict {
 }
 
 impl Verdict {
-    /// Judges an observation.
+    /// Judges an observation: the worst of its checks.
     pub(super) fn of(seen: &Observation) -> Verdict {
-        if seen.stopped {
-            return Verdict::Unavailable("node is shutting down".to_owned());
-        }
-        if let Err(error) = &seen.database {
-            return Verdict::Unavailable(format!("database does not answer: {error}"));
-        }
-        if !seen.leader_known {
-            return Verdict::Unavailable("leader not found".to_owned());
-        }
-        match seen.last_contact {
-            None => return Verdict::Degraded("never heard from the leader".to_owned()),
-            Some(ago) if ago > CONTACT_MAX => {
-                return Verdict::Degraded(format!("last heard from the leader {} s ago", ago.as_secs()));
-            }
-            Some(_) => {}
-        }
-        if seen.lag > LAG_MAX {
-            return Verdict::Degraded(format!("{} committed log entries are not applied yet", seen.lag));
-        }
-        Verdict::Ok
+        let verdicts = checks(seen).map(|check| check.verdict);
+        let worst = |found: fn(&Verdict) -> bool| verdicts.iter().find(|verdict| found(verdict)).cloned();
+        worst(|verdict| matches!(verdict, Verdict::Unavailable(_)))
+            .or_else(|| worst(|verdict| matches!(verdict, Verdict::Degraded(_))))
+            .unwrap_or(Verdict::Ok)
     }
 }
 
-/// Looks now.
-pub(super) async fn observe(backend: &Backend) -> Observation {
+/// Judges each part of an observation, the gravest first.
+pub(super) fn checks(seen: &Observation) -> [Check; 6] {
+    let unavailable = |bad: bool, reason: &str| {
+        if bad { Verdict::Unavailable(reason.to_owned()) } else { Verdict::Ok }
+    };
+    let database = match &seen.database {
+        Ok(()) => Verdict::Ok,
+        Err(error) => Verdict::Unavailable(format!("database does not answer: {error}")),
+    };
+    let leader = match (seen.leader_known, seen.serving) {
+        (true, _) => Verdict::Ok,
+        (false, Serving::Replica) => Verdict::Unavailable("leader not found".to_owned()),
+        (false, Serving::Relay) => Verdict::Degraded("leader not found: only reads work".to_owned()),
+    };
+    let quorum = match seen.last_contact {
+        None => Verdict::Degraded("never heard from the leader".to_owned()),
+        Some(ago) if ago > CONTACT_MAX => {
+            Verdict::Degraded(format!("last contact to a quorum {} s ago", ago.as_secs()))
+        }
+        Some(_) => Verdict::Ok,
+    };
+    let lag = match seen.lag {
+        0..=LAG_MAX => Verdict::Ok,
+        lag => Verdict::Degraded(format!("{lag} committed log entries are not applied yet")),
+    };
+    let disk = match seen.disk_free {
+        Some(free) if free < DISK_FREE_BYTES_MIN => {
+            Verdict::Degraded(format!("less than {} MiB of disk are free", DISK_FREE_BYTES_MIN / 1024 / 1024))
+        }
+        _ => Verdict::Ok,
+    };
+    [
+        Check { name: "running", verdict: unavailable(seen.stopped, "node is shutting down") },
+        Check { name: "database", verdict: database },
+        Check { name: "leader", verdict: leader },
+        Check { name: "quorum", verdict: quorum },
+        Check { name: "applied", verdict: lag },
+        Check { name: "disk", verdict: disk },
+    ]
+}
+
+/// Looks, and remembers for a moment what was seen.
+#[derive(Debug, Default)]
+pub(super) struct Observer {
+    last: Mutex<Option<(Instant, Observation)>>,
+}
+
+impl Observer {
+    /// What is seen now, or was a moment ago. Who asks while somebody is looking gets what that one sees.
+    pub(super) async fn look(&self, backend: &AnyCluster, data_dir: &Path) -> Observation {
+        let mut last = self.last.lock().await;
+        if let Some((when, seen)) = &*last
+            && when.elapsed() < LOOK_EVERY
+        {
+            return seen.clone();
+        }
+        let seen = observe(backend, data_dir).await;
+        *last = Some((Instant::now(), seen.clone()));
+        seen
+    }
+}
+
+async fn observe(backend: &AnyCluster, data_dir: &Path) -> Observation {
     match backend {
-        Backend::Node(cluster) => observe_node(cluster).await,
-        Backend::Remote(cluster) => observe_remote(cluster),
+        AnyCluster::Node(cluster) => Observation { disk_free: disk_free(data_dir), ..observe_node(cluster).await },
+        AnyCluster::Remote(cluster) => observe_remote(cluster),
+    }
+}
+
+/// Bytes that an ordinary process may still write there.
+fn disk_free(directory: &Path) -> Option<u64> {
+    match rustix::fs::statvfs(directory) {
+        Ok(disk) => Some(disk.f_bavail.saturating_mul(disk.f_frsize)),
+        Err(error) => {
+            tracing::warn!(directory = %directory.display(), %error, "free disk space cannot be read");
+            None
+        }
     }
 }
 
 /// A process without data can serve as long as it reaches somebody who has them.
 fn observe_remote(cluster: &RemoteCluster) -> Observation {
-    let reached = cluster.nodes_connected() > 0;
+    let reach = cluster.reach();
+    let database = match (reach.refused, reach.nodes_answering) {
+        (true, _) => Err("the cluster does not admit this gateway: it was removed".to_owned()),
+        (false, 0) => Err("no node of the cluster answers".to_owned()),
+        (false, _) => Ok(()),
+    };
     Observation {
         stopped: false,
-        leader_known: reached,
-        last_contact: reached.then_some(Duration::ZERO),
+        serving: Serving::Relay,
+        leader_known: reach.writable,
+        last_contact: Some(Duration::ZERO),
         lag: 0,
-        database: if reached { Ok(()) } else { Err("no node of the cluster is connected".to_owned()) },
+        disk_free: None,
+        database,
     }
 }
 
@@ -111,10 +203,12 @@ async fn observe_node(cluster: &Cluster) -> Observation {
     };
     Observation {
         stopped: raft.state == RaftState::Shutdown,
+        serving: Serving::Replica,
         leader_known: raft.leader.is_some(),
-        last_contact: raft.last_contact,
+        last_contact: cluster.quorum_contact(),
         lag: raft.commit_index.saturating_sub(raft.applied_index),
         database,
+        disk_free: None,
     }
 }
 
@@ -124,10 +218,12 @@ mod tests {
 
     const FINE: Observation = Observation {
         stopped: false,
+        serving: Serving::Replica,
         leader_known: true,
         last_contact: Some(Duration::ZERO),
         lag: 0,
         database: Ok(()),
+        disk_free: Some(u64::MAX),
     };
 
     #[test]
@@ -141,11 +237,15 @@ mod tests {
             assert!(matches!(Verdict::of(&broken), Verdict::Unavailable(_)), "{broken:?}");
         }
         for limping in [
+            Observation { leader_known: false, serving: Serving::Relay, ..FINE },
             Observation { last_contact: None, ..FINE },
             Observation { last_contact: Some(CONTACT_MAX * 2), ..FINE },
             Observation { lag: LAG_MAX + 1, ..FINE },
+            Observation { disk_free: Some(DISK_FREE_BYTES_MIN - 1), ..FINE },
         ] {
             assert!(matches!(Verdict::of(&limping), Verdict::Degraded(_)), "{limping:?}");
         }
+        let both = Observation { leader_known: false, lag: LAG_MAX + 1, ..FINE };
+        assert!(matches!(Verdict::of(&both), Verdict::Unavailable(_)), "the worst counts");
     }
 }

@@ -1,112 +1,215 @@
-//! Paths and answers.
+//! One request from its head to its answer: address, route, caller, limits, body, endpoint; and what every answer
+//! carries.
 
-use std::time::Instant;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 
-use bytes::Bytes;
-use http_body_util::{Either, Full};
-use hyper::body::Incoming;
-use hyper::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, HeaderValue};
-use hyper::{Method, Request, Response, StatusCode};
-use serde_json::{Value, json};
+use hyper::body::{Body as _, Incoming};
+use hyper::header::{ALLOW, CACHE_CONTROL, HeaderMap, HeaderValue, ORIGIN, X_CONTENT_TYPE_OPTIONS};
+use hyper::http::request::Parts;
+use hyper::{Method, Request, StatusCode};
 
 use super::Face;
-use super::health::{Observation, Verdict, observe};
-use crate::http::ReplyBody;
+use super::access_log::Line;
+use super::call::Call;
+use super::client_address::client_address;
+use super::compression;
+use super::cors::{self, Asked};
+use super::credential::Presented;
+use super::error::{ApiError, Code};
+use super::query::Query;
+use super::rate_limit::{Budget, Exceeded};
+use super::reply::{self, Reply};
+use super::request::{check_head, error_form, take_body};
+use super::request_id::{RequestId, X_REQUEST_ID};
+use super::route::{Class, Found, Policy, Route};
+use crate::accounts::Identified;
+use crate::auth::Grant;
+use crate::types::{Action, Namespace};
+
+/// Longest that a caller is kept waiting.
+const REQUEST_MAX: Duration = Duration::from_secs(30);
+
+/// What is found out on the way and outlives the endpoint.
+#[derive(Default)]
+struct Journey {
+    route: Option<Arc<Route>>,
+    identified: Option<Identified>,
+    grant: Option<Grant>,
+    budget: Option<Budget>,
+}
+
+impl Journey {
+    /// Whose data it concerned.
+    fn namespace(&self) -> Option<&Namespace> {
+        let granted = self.grant.as_ref().map(Grant::namespace);
+        granted.or_else(|| self.identified.as_ref().and_then(|identified| identified.principal.namespace()))
+    }
+}
 
 /// Answers any request.
-pub(super) async fn answer(face: &Face, request: &Request<Incoming>) -> Response<ReplyBody> {
-    let path = request.uri().path();
-    if !matches!(path, "/health" | "/v1/health" | "/livez" | "/readyz" | "/v1/version") {
-        return error(StatusCode::NOT_FOUND, "NOT_FOUND", "no such endpoint");
+pub(super) async fn answer(face: Arc<Face>, peer: SocketAddr, request: Request<Incoming>) -> Reply {
+    let started = Instant::now();
+    let (head, body) = request.into_parts();
+    let request_id = RequestId::of(&head.headers);
+    let client = client_address(peer.ip(), &head.headers, &face.proxies);
+    let origin = head.headers.get(ORIGIN).cloned();
+    let (gzip, form) = (compression::accepted(&head.headers), error_form(&head.headers));
+    let method = head.method.clone();
+    let asked = if method == Method::OPTIONS { Asked::Before } else { Asked::Now };
+    let mut journey = Journey::default();
+    let answered = dispatch(&face, head, body, client, &mut journey).await;
+    let (mut reply, code) = match answered {
+        Ok(reply) => (reply, None),
+        Err(error) => {
+            let code = error.code();
+            (error.into_reply(request_id.as_str(), form), Some(code))
+        }
+    };
+    let class = journey.route.as_ref().map_or(Class::Ordinary, |route| route.class);
+    if gzip && class != Class::Login {
+        reply = compression::compress(reply).await;
     }
-    if request.method() != Method::GET && request.method() != Method::HEAD {
-        let mut refused = error(StatusCode::METHOD_NOT_ALLOWED, "METHOD_NOT_ALLOWED", "use GET");
-        refused.headers_mut().insert(ALLOW, HeaderValue::from_static("GET, HEAD"));
-        return refused;
+    finish(&face, reply.headers_mut(), origin.as_ref(), asked, class, &request_id);
+    if let Some(budget) = journey.budget {
+        budget.tell(reply.headers_mut());
     }
-    match path {
-        "/livez" => text(StatusCode::OK, "ok\n".to_owned()),
-        "/readyz" => ready(&Verdict::of(&observe(&face.backend).await)),
-        "/v1/version" => document(StatusCode::OK, &version(face)),
-        _ => {
-            let asked = Instant::now();
-            let seen = observe(&face.backend).await;
-            health(face, &seen, asked)
+    let (template, elapsed) = (journey.route.as_ref().map(|route| route.path), started.elapsed());
+    face.metrics.answered(&method, template, reply.status(), elapsed);
+    Line {
+        method: &method,
+        route: template,
+        class,
+        status: reply.status(),
+        code,
+        elapsed,
+        bytes: reply.body().size_hint().exact(),
+        client,
+        request_id: &request_id,
+        principal: journey.identified.as_ref().map(|identified| &identified.principal),
+        namespace: journey.namespace(),
+    }
+    .write();
+    reply
+}
+
+/// What every answer carries.
+fn finish(
+    face: &Face,
+    headers: &mut HeaderMap,
+    origin: Option<&HeaderValue>,
+    asked: Asked,
+    class: Class,
+    request_id: &RequestId,
+) {
+    cors::set(&face.origins, origin, asked, headers);
+    headers.insert(X_REQUEST_ID, request_id.to_header());
+    headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    if class == Class::Login || !headers.contains_key(CACHE_CONTROL) {
+        headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    }
+}
+
+async fn dispatch(
+    face: &Arc<Face>,
+    head: Parts,
+    body: Incoming,
+    client: IpAddr,
+    journey: &mut Journey,
+) -> Result<Reply, ApiError> {
+    let deadline = Instant::now() + REQUEST_MAX;
+    check_head(&head)?;
+    let (route, path) = match face.routes.find(&head.method, head.uri.path())? {
+        Found::Route(route, path) => (route, path),
+        Found::Options(allowed) => return Ok(options(&allowed)),
+    };
+    journey.route = Some(Arc::clone(&route));
+    if route.class != Class::Probe {
+        spend(journey, face.limits.address(client))?;
+    }
+    if route.class == Class::Login {
+        spend(journey, face.limits.login(client))?;
+    }
+    match route.policy {
+        Policy::Public => {}
+        Policy::Optional => match identify(face, &head.headers, journey, deadline).await {
+            Err(error) if error.code() != Code::Unauthenticated => return Err(error),
+            _ => {}
+        },
+        Policy::Credential | Policy::Namespace(_) | Policy::Operator => {
+            identify(face, &head.headers, journey, deadline).await?;
+        }
+    }
+    let query = Query::parse(head.uri.query().unwrap_or_default())?;
+    permit(face, &route, &query, journey)?;
+    let taken = take_body(&head.headers, body, route.body_bytes_max, &face.bodies).await?;
+    let call = Call {
+        face: Arc::clone(face),
+        method: head.method,
+        path,
+        query,
+        headers: head.headers,
+        body: taken.bytes.clone(),
+        target: head.uri.to_string(),
+        identified: journey.identified.clone(),
+        grant: journey.grant.clone(),
+        deadline,
+    };
+    route.run(call).await
+}
+
+/// Finds out who asks.
+async fn identify(face: &Face, headers: &HeaderMap, journey: &mut Journey, deadline: Instant) -> Result<(), ApiError> {
+    let presented = Presented::read(headers)?;
+    let identified = face.authenticator.identify(face.accounts(), &presented, headers, &face.origins, deadline).await?;
+    if let Some(credential) = presented.key.or(presented.token) {
+        spend(journey, face.limits.credential(credential.as_bytes()))?;
+    }
+    journey.identified = Some(identified);
+    Ok(())
+}
+
+/// Makes sure that whoever asks may.
+fn permit(face: &Face, route: &Route, query: &Query, journey: &mut Journey) -> Result<(), ApiError> {
+    let Some(Identified { principal, .. }) = &journey.identified else { return Ok(()) };
+    let own = principal.namespace().unwrap_or(face.authenticator.namespace());
+    let (asked, action) = match route.policy {
+        Policy::Public | Policy::Optional | Policy::Credential => return Ok(()),
+        Policy::Operator => (own.clone(), Action::OperateNetwork),
+        Policy::Namespace(action) => match query.one("namespace")? {
+            None => (own.clone(), action),
+            Some(name) => {
+                let asked = name.parse::<Namespace>();
+                (asked.map_err(|error| ApiError::parameter("namespace", error.to_string()))?, action)
+            }
+        },
+    };
+    let grant = principal.grant(&asked, action)?;
+    spend(journey, face.limits.namespace(grant.namespace()))?;
+    journey.grant = Some(grant);
+    Ok(())
+}
+
+/// Counts a request against a budget, and remembers the scarcest.
+fn spend(journey: &mut Journey, checked: Result<Option<Budget>, Exceeded>) -> Result<(), ApiError> {
+    match checked {
+        Ok(left) => {
+            journey.budget = left.map_or(journey.budget, |left| Some(left.scarcer(journey.budget)));
+            Ok(())
+        }
+        Err(exceeded) => {
+            journey.budget = Some(exceeded.budget());
+            Err(exceeded.into())
         }
     }
 }
 
-fn ready(verdict: &Verdict) -> Response<ReplyBody> {
-    match verdict {
-        Verdict::Ok => text(StatusCode::OK, "ok\n".to_owned()),
-        Verdict::Degraded(reason) => text(StatusCode::OK, format!("degraded: {reason}\n")),
-        Verdict::Unavailable(reason) => text(StatusCode::SERVICE_UNAVAILABLE, format!("{reason}\n")),
+/// The answer to a browser that asks what it may send, and to anybody else who asks what there is.
+fn options(allowed: &str) -> Reply {
+    let mut reply = reply::empty(StatusCode::NO_CONTENT);
+    if let Ok(allowed) = HeaderValue::from_str(allowed) {
+        reply.headers_mut().insert(ALLOW, allowed);
     }
-}
-
-fn version(face: &Face) -> Value {
-    json!({
-        "version": face.build.version,
-        "commit": face.build.commit,
-        "build_time": face.build.build_time,
-        "started_at": rfc3339(face.started_at),
-        "uptime": uptime(face),
-    })
-}
-
-/// The shape that monitors of the earlier system read; its constants are replaced by what was seen.
-fn health(face: &Face, seen: &Observation, asked: Instant) -> Response<ReplyBody> {
-    let verdict = Verdict::of(seen);
-    let (code, status, client, reason) = match &verdict {
-        Verdict::Ok => (StatusCode::OK, "ok", "healthy", None),
-        Verdict::Degraded(reason) => (StatusCode::OK, "degraded", "degraded", Some(reason)),
-        Verdict::Unavailable(reason) => (StatusCode::SERVICE_UNAVAILABLE, "unavailable", "unhealthy", Some(reason)),
-    };
-    let database = seen.database.as_ref().map_or_else(String::as_str, |()| "ok");
-    let mut body = json!({
-        "status": status,
-        "server": { "status": "ok", "started_at": rfc3339(face.started_at), "uptime": uptime(face) },
-        "client": {
-            "status": client,
-            "checks": {
-                "connection": if seen.leader_known { "ok" } else { "disconnected" },
-                "database": database,
-                "storage": database,
-            },
-            "last_updated": rfc3339(std::time::SystemTime::now()),
-            "response_time": u64::try_from(asked.elapsed().as_nanos()).unwrap_or(u64::MAX),
-        },
-    });
-    if let Some(reason) = reason {
-        body["reason"] = reason.as_str().into();
-    }
-    document(code, &body)
-}
-
-fn uptime(face: &Face) -> String {
-    crate::http::go_duration::format(face.started.elapsed())
-}
-
-fn rfc3339(time: std::time::SystemTime) -> String {
-    jiff::Timestamp::try_from(time).map_or_else(|_| String::new(), |time| time.to_string())
-}
-
-fn error(status: StatusCode, code: &str, message: &str) -> Response<ReplyBody> {
-    document(status, &json!({ "error": message, "code": code }))
-}
-
-fn document(status: StatusCode, body: &Value) -> Response<ReplyBody> {
-    with_type(status, "application/json", body.to_string())
-}
-
-fn text(status: StatusCode, body: String) -> Response<ReplyBody> {
-    with_type(status, "text/plain; charset=utf-8", body)
-}
-
-fn with_type(status: StatusCode, content_type: &'static str, body: String) -> Response<ReplyBody> {
-    let mut answer = Response::new(Either::Left(Full::new(Bytes::from(body))));
-    *answer.status_mut() = status;
-    answer.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
-    answer.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
-    answer
+    reply
 }

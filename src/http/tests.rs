@@ -47,6 +47,31 @@ async fn a_client_that_never_ends_its_headers_is_cut_off() {
 }
 
 #[tokio::test]
+async fn an_idle_connection_has_more_time_than_a_slow_one_and_is_closed_after_it() {
+    let (idle_timeout, header_timeout) = (SECOND / 2, SECOND / 10);
+    let (address, tasks, _) = start(HttpLimits { header_timeout, idle_timeout, ..HttpLimits::default() }).await;
+    let mut stream = TcpStream::connect(address).await.expect("connects");
+    for _ in 0..3 {
+        tokio::time::sleep(SECOND / 4).await;
+        stream.write_all(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n").await.expect("writes");
+        let mut part = [0; 1024];
+        let count = stream.read(&mut part).await.expect("is served");
+        assert!(count > 0, "it is still open");
+    }
+    let since = std::time::Instant::now();
+    let mut rest = Vec::new();
+    let closed = tokio::time::timeout(5 * SECOND, stream.read_to_end(&mut rest)).await;
+    assert!(closed.is_ok(), "it is closed in the end");
+    assert!(since.elapsed() >= SECOND / 3, "{:?}", since.elapsed());
+    let mut slow = TcpStream::connect(address).await.expect("connects");
+    slow.write_all(b"GET / HTTP/1.1\r\nHost: x\r\n\r\nGET / HT").await.expect("writes");
+    let since = std::time::Instant::now();
+    tokio::time::timeout(5 * SECOND, slow.read_to_end(&mut rest)).await.expect("in time").expect("is closed");
+    assert!(since.elapsed() < 3 * SECOND, "{:?}", since.elapsed());
+    assert!(tasks.stop(5 * SECOND).await);
+}
+
+#[tokio::test]
 async fn one_connection_too_many_is_turned_away_and_the_others_live() {
     let (address, tasks, _) = start(HttpLimits { connections_max: 1, ..HttpLimits::default() }).await;
     let mut first = TcpStream::connect(address).await.expect("connects");

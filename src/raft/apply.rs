@@ -12,7 +12,7 @@
 use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, RwLock};
 
 use openraft::EntryPayload;
@@ -21,14 +21,15 @@ use tokio::sync::{mpsc, oneshot, watch};
 use super::checksum::{Checksums, Marks};
 use super::databases::{Databases, SharedReaders};
 use super::files;
+use super::kv_feeds::KvFeeds;
 use super::log_store::LogStore;
 use super::snapshot::{FencedFile, FencedSnapshot};
 use super::system::{System, SystemView, Touched};
 use super::type_config::{Entry, LogData, LogId, SnapshotMeta, StoredMembership};
-use crate::sql::{self, BatchEntry, Checkpoint};
-use crate::types::command::Refusal;
+use crate::sql::{self, BatchEntry, Change, Checkpoint};
+use crate::types::command::{Execute, Refusal};
 use crate::types::limits::FENCED_WAL_BYTES_MAX;
-use crate::types::{Command, Envelope, Namespace, Outcome, Stamp};
+use crate::types::{Command, Envelope, Kv, Namespace, Outcome, Stamp};
 
 /// Work waiting for the apply thread; openraft hands over one batch at a time, the rest is rare.
 const QUEUE_MAX: usize = 64;
@@ -72,12 +73,20 @@ pub struct StateView {
     pub(super) system: Arc<RwLock<Arc<SystemView>>>,
     pub(super) progress: watch::Receiver<Progress>,
     pub(super) checksums: Checksums,
+    pub(super) kv_feeds: KvFeeds,
+    /// Index of the last entry that changed the accounts.
+    pub(super) accounts_index: Arc<AtomicU64>,
 }
 
 impl StateView {
     /// The system tables as of the last applied batch.
     pub fn system(&self) -> Arc<SystemView> {
         self.system.read().expect("no writer panics").clone()
+    }
+
+    /// Index of the last entry that changed the accounts.
+    pub fn accounts_index(&self) -> u64 {
+        self.accounts_index.load(Ordering::Acquire)
     }
 
     /// How far this replica is, now.
@@ -88,6 +97,11 @@ impl StateView {
     /// Follows how far this replica is.
     pub fn watch_progress(&self) -> watch::Receiver<Progress> {
         self.progress.clone()
+    }
+
+    /// Who waits for changes of keys.
+    pub fn kv_feeds(&self) -> &KvFeeds {
+        &self.kv_feeds
     }
 
     /// Content hashes taken at [`Command::Checksum`] entries.
@@ -158,6 +172,8 @@ impl ApplyThread {
             system: Arc::default(),
             progress: progress_receiver,
             checksums: Checksums::new(),
+            accounts_index: Arc::default(),
+            kv_feeds: KvFeeds::default(),
         };
         let mut owner = Owner::open(directories, readers, progress, view.clone())?;
         owner.find_resume_point(log)?;
@@ -193,7 +209,29 @@ struct Waiting {
     position: usize,
     index: u64,
     stamp: Stamp,
-    execute: crate::types::command::Execute,
+    change: OwnedChange,
+}
+
+/// What the command does to its namespace's file.
+enum OwnedChange {
+    Execute(Execute),
+    Kv(Kv),
+}
+
+impl OwnedChange {
+    fn namespace(&self) -> &Namespace {
+        match self {
+            OwnedChange::Execute(execute) => &execute.namespace,
+            OwnedChange::Kv(kv) => &kv.namespace,
+        }
+    }
+
+    fn borrowed(&self) -> Change<'_> {
+        match self {
+            OwnedChange::Execute(execute) => Change::Execute(execute),
+            OwnedChange::Kv(kv) => Change::Kv(kv),
+        }
+    }
 }
 
 struct Owner {
@@ -205,6 +243,8 @@ struct Owner {
     fence: Option<Arc<AtomicBool>>,
     progress: watch::Sender<Progress>,
     view: StateView,
+    /// Namespaces that the batch being applied has dropped.
+    dropped: Vec<Namespace>,
 }
 
 impl Owner {
@@ -219,7 +259,16 @@ impl Owner {
         let databases = Databases::new(&directories.databases, readers);
         databases.finish_replacements()?;
         databases.remove_strangers(|name| system.namespaces().keys().any(|known| known.as_str() == name))?;
-        Ok(Owner { directories, system, databases, resume_from: None, fence: None, progress, view })
+        Ok(Owner {
+            directories,
+            system,
+            databases,
+            resume_from: None,
+            fence: None,
+            progress,
+            view,
+            dropped: Vec::new(),
+        })
     }
 
     /// Replay starts after the least index that some file has lost; normally that is what `_system` says.
@@ -298,16 +347,21 @@ impl Owner {
                     let Envelope { stamp, command } = Envelope::decode(bytes).map_err(fatal)?;
                     unix_ms = stamp.unix_ms;
                     let index = entry.log_id.index;
-                    if let Command::Execute(execute) = command {
-                        if self.system.namespaces().contains_key(&execute.namespace) {
-                            let queue = waiting.entry(execute.namespace.clone()).or_default();
-                            queue.push(Waiting { position, index, stamp, execute });
-                        } else {
-                            outcomes[position] = Outcome::Refused(Refusal::NoSuchNamespace(execute.namespace));
+                    let change = match command {
+                        Command::Execute(execute) => OwnedChange::Execute(execute),
+                        Command::Kv(kv) => OwnedChange::Kv(kv),
+                        command => {
+                            self.write_waiting(&mut waiting, &mut outcomes)?;
+                            outcomes[position] = self.barrier(entry.log_id, stamp, command)?;
+                            continue;
                         }
+                    };
+                    let namespace = change.namespace();
+                    if self.system.namespaces().contains_key(namespace) {
+                        let queue = waiting.entry(namespace.clone()).or_default();
+                        queue.push(Waiting { position, index, stamp, change });
                     } else {
-                        self.write_waiting(&mut waiting, &mut outcomes)?;
-                        outcomes[position] = self.barrier(entry.log_id, stamp, command)?;
+                        outcomes[position] = Outcome::Refused(Refusal::NoSuchNamespace(namespace.clone()));
                     }
                 }
             }
@@ -318,6 +372,10 @@ impl Owner {
         self.resume_from = Some(last);
         self.break_fence_if_too_large();
         self.publish(unix_ms);
+        // Watchers look again, and must see by then that the namespace is gone.
+        for namespace in self.dropped.drain(..) {
+            self.view.kv_feeds.end(&namespace);
+        }
         Ok(outcomes)
     }
 
@@ -331,10 +389,15 @@ impl Owner {
             let Some(Touched { incarnation, .. }) = self.system.namespaces().get(&namespace).copied() else { continue };
             let batch: Vec<BatchEntry<'_>> = commands
                 .iter()
-                .map(|command| BatchEntry { index: command.index, stamp: command.stamp, execute: &command.execute })
+                .map(|command| BatchEntry {
+                    index: command.index,
+                    stamp: command.stamp,
+                    change: command.change.borrowed(),
+                })
                 .collect();
             let database = self.databases.writer(&namespace, incarnation).map_err(fatal)?;
             let results = database.apply(&batch).map_err(fatal)?;
+            self.view.kv_feeds.tell(&namespace, database.newest_kv_change());
             for (command, outcome) in commands.iter().zip(results) {
                 outcomes[command.position] = outcome;
             }
@@ -350,13 +413,13 @@ impl Owner {
         self.system.applied().is_none_or(|applied| id.index > applied.index)
     }
 
-    /// A command that is not SQL of one namespace.
+    /// A command that is not for one namespace's file.
     fn barrier(&mut self, id: LogId, stamp: Stamp, command: Command) -> io::Result<Outcome> {
         let index = id.index;
         let replayed = !self.is_new(id);
         let system = &mut self.system;
         let outcome = match command {
-            Command::Execute(_) => unreachable!("the caller collects these"),
+            Command::Execute(_) | Command::Kv(_) => unreachable!("the caller collects these"),
             Command::Load { namespace, database } => return self.load(index, replayed, &namespace, &database),
             Command::Checksum => {
                 self.take_checksum(index)?;
@@ -372,10 +435,6 @@ impl Owner {
                 return Ok(Outcome::Done);
             }
             Command::DropNamespace { namespace } => return self.drop_namespace(id, &namespace),
-            Command::CreateApiKey { key_hash, namespace, expires_unix_ms, label } => {
-                system.create_api_key(stamp, &key_hash, &namespace, expires_unix_ms, &label)
-            }
-            Command::RevokeApiKey { key_hash } => system.revoke_api_key(&key_hash),
             Command::CreateInvite { secret_hash, role, expires_unix_ms } => {
                 system.create_invite(stamp, &secret_hash, role, expires_unix_ms)
             }
@@ -393,6 +452,9 @@ impl Owner {
         if *namespace == Namespace::default_namespace() {
             return Ok(Outcome::Refused(Refusal::DefaultNamespace));
         }
+        if namespace.is_reserved() {
+            return Ok(Outcome::Refused(Refusal::ReservedNamespace(namespace.clone())));
+        }
         if !self.system.namespaces().contains_key(namespace) {
             return Ok(Outcome::Refused(Refusal::NoSuchNamespace(namespace.clone())));
         }
@@ -401,10 +463,15 @@ impl Owner {
         self.system.commit(id).map_err(fatal)?;
         self.system.make_durable().map_err(fatal)?;
         self.databases.remove(namespace).map_err(fatal)?;
+        self.dropped.push(namespace.clone());
         Ok(Outcome::Done)
     }
 
+    /// What was loaded takes the place of the SQL database; the namespace's keys stay.
     fn load(&mut self, index: u64, replayed: bool, namespace: &Namespace, database: &[u8]) -> io::Result<Outcome> {
+        if namespace.is_reserved() {
+            return Ok(Outcome::Refused(Refusal::ReservedNamespace(namespace.clone())));
+        }
         let Some(touched) = self.system.namespaces().get(namespace).copied() else {
             return Ok(Outcome::Refused(Refusal::NoSuchNamespace(namespace.clone())));
         };
@@ -413,7 +480,8 @@ impl Owner {
         }
         let scratch = self.directories.scratch.join(format!("load-{namespace}-{index}.sqlite"));
         std::fs::write(&scratch, database)?;
-        match sql::adopt(&scratch, index) {
+        let database = self.databases.writer(namespace, touched.incarnation).map_err(fatal)?;
+        match sql::adopt(&scratch, index, Some(&*database)) {
             Ok(()) => {}
             Err(sql::AdoptError::Unusable { reason }) => {
                 std::fs::remove_file(&scratch)?;
@@ -531,6 +599,7 @@ impl Owner {
         self.system.make_durable().map_err(fatal)?;
         self.resume_from = self.system.applied();
         self.publish(0);
+        self.view.kv_feeds.end_all();
         Ok(())
     }
 
@@ -550,6 +619,9 @@ impl Owner {
 
     fn publish(&self, unix_ms: i64) {
         *self.view.system.write().expect("no reader panics") = self.system.view();
+        if let Some(touched) = self.system.namespaces().get(&Namespace::accounts()) {
+            self.view.accounts_index.store(touched.last_index, Ordering::Release);
+        }
         let index = self.resume_from.map_or(0, |id| id.index);
         self.progress.send_modify(|progress| {
             progress.index = index;

@@ -146,7 +146,7 @@ impl Databases {
             let file = file?;
             let name = file.file_name();
             let stem = name.to_str().and_then(|name| name.split(".sqlite").next()).unwrap_or_default();
-            if !stem.starts_with('_') && !known(stem) {
+            if stem != "_system" && !known(stem) {
                 tracing::info!(file = %file.path().display(), "removing the database of a namespace that does not exist");
                 std::fs::remove_file(file.path())?;
             }

@@ -389,6 +389,21 @@ impl Raft {
         nodes.map(|(id, peer)| (*id, peer.clone(), voters.contains(id))).collect()
     }
 
+    /// Log index of the group's configuration: a later one has a higher index.
+    pub fn configuration_index(&self) -> u64 {
+        self.metrics().membership_config.log_id().as_ref().map_or(0, |id| id.index)
+    }
+
+    /// Whether this node leads and a quorum has answered it within `silence`.
+    pub fn quorum_answered_within(&self, silence: Duration) -> bool {
+        let metrics = self.metrics();
+        let answered = |follower: &Follower| follower.votes && follower.silent_for.is_some_and(|ago| ago <= silence);
+        let others = self.followers().iter().filter(|follower| answered(follower)).count();
+        let voters: BTreeSet<NodeId> = metrics.membership_config.voter_ids().collect();
+        let own = usize::from(voters.contains(&self.node));
+        metrics.state == ServerState::Leader && (others + own) * 2 > voters.len()
+    }
+
     /// Voters and learners with how far the leader knows them to be behind, in entries, and how long ago they last
     /// answered. Empty on a node that does not lead.
     pub fn followers(&self) -> Vec<Follower> {

@@ -5,7 +5,7 @@
 //! in the namespace's database → the proposer gets its outcome.
 //!
 //! In reading order: [`type_config`] (what openraft is told), [`codec`] and [`wire`] (our bytes), [`log_file`] and
-//! [`log_store`] (the log), [`system`], [`databases`] and [`apply`] (the state), [`snapshot`] and [`transfer`]
+//! [`log_store`] (the log), [`system`], [`databases`] and [`apply`] (the state), [`kv_feeds`] (who waits for it), [`snapshot`] and [`transfer`]
 //! (catching up), [`network`] and [`serve`] (the traffic), [`handle`] (the face).
 
 mod append_session;
@@ -16,6 +16,7 @@ mod databases;
 mod files;
 mod frames;
 mod handle;
+mod kv_feeds;
 mod log_file;
 mod log_store;
 mod network;
@@ -33,8 +34,9 @@ pub use checksum::{Checksum, Checksums};
 pub use databases::SharedReaders;
 pub(crate) use frames::{FrameReader, put_frame, send_frame};
 pub use handle::{Follower, ProposeError, Raft, RaftOptions, RaftOwner, RaftStartError, RaftState, Status};
+pub use kv_feeds::KvFeeds;
 pub use log_file::LogFileError;
-pub use system::{ApiKey, SystemError, SystemView};
+pub use system::{SystemError, SystemView};
 pub use type_config::{Peer, TypeConfig};
 
 #[cfg(test)]

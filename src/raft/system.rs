@@ -4,7 +4,7 @@
 //! namespaces' files: whatever it says was applied is at least as new in those. The other way round, `touched` says
 //! which index a namespace's file must have reached; a file that is behind lost its tail in a power cut and is replayed.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, HashSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -55,21 +55,10 @@ pub enum SystemError {
 pub struct SystemView {
     /// Every namespace, with the log index that made it.
     pub namespaces: BTreeMap<Namespace, u64>,
-    /// API keys by the hash of their text.
-    pub api_keys: HashMap<[u8; 32], ApiKey>,
     /// Hashes of the secrets of join tokens, used ones too.
     pub invites: HashSet<[u8; 32]>,
     /// Admitted gateways and their addresses.
     pub gateways: BTreeMap<NodeId, Vec<String>>,
-}
-
-/// What an API key opens.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ApiKey {
-    /// The namespace.
-    pub namespace: Namespace,
-    /// When it stops working, in milliseconds since 1970.
-    pub expires_unix_ms: Option<i64>,
 }
 
 /// The file's one connection; lives on the apply thread.
@@ -126,9 +115,6 @@ impl System {
              CREATE TABLE IF NOT EXISTS record (key TEXT PRIMARY KEY, value BLOB NOT NULL) WITHOUT ROWID;
              CREATE TABLE IF NOT EXISTS namespace (
                  name TEXT PRIMARY KEY, incarnation INTEGER NOT NULL, last_index INTEGER NOT NULL) WITHOUT ROWID;
-             CREATE TABLE IF NOT EXISTS api_key (
-                 hash BLOB PRIMARY KEY, namespace TEXT NOT NULL, expires_unix_ms INTEGER, label TEXT NOT NULL,
-                 created_unix_ms INTEGER NOT NULL) WITHOUT ROWID;
              CREATE TABLE IF NOT EXISTS invite (
                  hash BLOB PRIMARY KEY, role TEXT NOT NULL, expires_unix_ms INTEGER NOT NULL,
                  redeemed_by BLOB) WITHOUT ROWID;
@@ -166,12 +152,6 @@ impl System {
             namespaces: self.namespaces.iter().map(|(name, touched)| (name.clone(), touched.incarnation)).collect(),
             ..SystemView::default()
         };
-        let keys = self.rows("SELECT hash, namespace, expires_unix_ms FROM api_key", |row| {
-            Ok((row.get::<_, [u8; 32]>(0)?, row.get::<_, String>(1)?, row.get(2)?))
-        })?;
-        for (hash, namespace, expires_unix_ms) in keys {
-            view.api_keys.insert(hash, ApiKey { namespace: self.namespace_of(&namespace)?, expires_unix_ms });
-        }
         view.invites = self.rows("SELECT hash FROM invite", |row| row.get::<_, [u8; 32]>(0))?.into_iter().collect();
         let gateways = self.rows("SELECT node, addresses FROM gateway", |row| {
             Ok((NodeId::from_public_key(row.get(0)?), row.get::<_, String>(1)?))
@@ -231,7 +211,6 @@ impl System {
         self.namespaces.remove(namespace);
         self.view_changed = true;
         self.execute("DELETE FROM namespace WHERE name = ?1", [namespace.as_str()])?;
-        self.execute("DELETE FROM api_key WHERE namespace = ?1", [namespace.as_str()])?;
         Ok(())
     }
 
@@ -246,34 +225,6 @@ impl System {
             params![namespace.as_str(), index as i64],
         )?;
         Ok(())
-    }
-
-    pub(super) fn create_api_key(
-        &mut self,
-        stamp: Stamp,
-        hash: &[u8; 32],
-        namespace: &Namespace,
-        expires_unix_ms: Option<i64>,
-        label: &str,
-    ) -> Result<Outcome, SystemError> {
-        if !self.namespaces.contains_key(namespace) {
-            return Ok(Outcome::Refused(Refusal::NoSuchNamespace(namespace.clone())));
-        }
-        self.begin()?;
-        self.view_changed = true;
-        self.execute(
-            "INSERT OR REPLACE INTO api_key (hash, namespace, expires_unix_ms, label, created_unix_ms)
-             VALUES (?1, ?2, ?3, ?4, ?5)",
-            params![hash, namespace.as_str(), expires_unix_ms, label, stamp.unix_ms],
-        )?;
-        Ok(Outcome::Done)
-    }
-
-    pub(super) fn revoke_api_key(&mut self, hash: &[u8; 32]) -> Result<Outcome, SystemError> {
-        self.begin()?;
-        self.view_changed = true;
-        let removed = self.execute("DELETE FROM api_key WHERE hash = ?1", [hash])?;
-        Ok(if removed == 0 { Outcome::Refused(Refusal::NoSuchApiKey) } else { Outcome::Done })
     }
 
     pub(super) fn create_invite(
@@ -420,7 +371,6 @@ impl System {
         let mut hasher = blake3::Hasher::new();
         for query in [
             "SELECT name, incarnation FROM namespace ORDER BY name",
-            "SELECT hash, namespace, expires_unix_ms, label, created_unix_ms FROM api_key ORDER BY hash",
             "SELECT hash, role, expires_unix_ms, redeemed_by FROM invite ORDER BY hash",
             "SELECT node, addresses FROM gateway ORDER BY node",
         ] {
@@ -465,7 +415,7 @@ impl System {
     }
 
     fn namespace_of(&self, name: &str) -> Result<Namespace, SystemError> {
-        name.parse().map_err(|e| self.damaged("namespace", e))
+        Namespace::from_stored(name).map_err(|e| self.damaged("namespace", e))
     }
 
     fn role_of(&self, text: &str) -> Result<MemberRole, SystemError> {

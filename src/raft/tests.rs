@@ -306,7 +306,7 @@ async fn a_crash_in_the_middle_of_a_load_is_finished_by_the_next_start() {
     // As a crash leaves it after the first of the two renames: both files, and the old one's write-ahead log.
     let (old, staged) = (dir.path().join("db/default.sqlite"), dir.path().join("db/default.staged"));
     std::fs::write(&staged, user_file(dir.path(), 3)).expect("writes");
-    crate::sql::adopt(&staged, 11).expect("adopts");
+    crate::sql::adopt(&staged, 11, None).expect("adopts");
     std::fs::write(dir.path().join("db/default.sqlite-wal"), b"of the old file").expect("writes");
     let mut store = Store::open(dir.path());
     assert!(old.exists() && !staged.exists());

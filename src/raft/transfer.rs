@@ -252,7 +252,7 @@ fn file_name(name: &[u8]) -> io::Result<String> {
     let invalid = || io::Error::new(io::ErrorKind::InvalidData, "offered file has no database's name");
     let name = std::str::from_utf8(name).map_err(|_| invalid())?;
     let stem = name.strip_suffix(".sqlite").ok_or_else(invalid)?;
-    if stem != "_system" && stem.parse::<crate::types::Namespace>().is_err() {
+    if stem != "_system" && crate::types::Namespace::from_stored(stem).is_err() {
         return Err(invalid());
     }
     Ok(name.to_owned())

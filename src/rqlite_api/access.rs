@@ -12,7 +12,8 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use hyper::header::{AUTHORIZATION, FORWARDED, HOST, HeaderMap, HeaderName, ORIGIN, VIA};
 
-use crate::types::Namespace;
+use crate::http::head::is_local_name;
+use crate::types::{Namespace, Scope, Scopes};
 
 /// Who may come without credentials.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -28,6 +29,7 @@ pub enum AnonymousAccess {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Caller {
     namespace: Namespace,
+    scopes: Scopes,
 }
 
 impl Caller {
@@ -38,7 +40,12 @@ impl Caller {
 
     /// Whether the caller may change the cluster itself: the default namespace belongs to the operator.
     pub(super) fn is_operator(&self) -> bool {
-        self.namespace == Namespace::default_namespace()
+        self.namespace == Namespace::default_namespace() && self.scopes.contains(Scope::Admin)
+    }
+
+    /// Makes sure that the caller's key has a scope.
+    pub(super) fn needs(&self, scope: Scope) -> Result<(), Denied> {
+        if self.scopes.contains(scope) { Ok(()) } else { Err(Denied::Scope(scope)) }
     }
 }
 
@@ -48,6 +55,9 @@ pub(super) enum Denied {
     /// Credentials are missing or wrong.
     #[error("unauthorized")]
     Unauthorized,
+    /// The key may not do this.
+    #[error("this needs an API key with the scope {0}")]
+    Scope(Scope),
     /// Anonymous, local, but addressed by a name.
     #[error(
         "anonymous requests must address this node by IP address or as localhost; send credentials to use another name"
@@ -64,7 +74,12 @@ const FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
 const PROXY_HEADERS: [HeaderName; 4] =
     [FORWARDED, VIA, HeaderName::from_static("x-forwarded-for"), HeaderName::from_static("x-real-ip")];
 
-/// Finds out who asks.
+/// The API key that a request shows.
+pub(super) fn key_of(headers: &HeaderMap) -> Option<String> {
+    basic(headers.get(AUTHORIZATION)?.as_bytes()).map(|(_, key)| key)
+}
+
+/// Finds out who asks; `opened` is what the key of [`key_of`] opens.
 ///
 /// # Errors
 /// [`Denied`]. Wrong credentials are never taken for none.
@@ -72,12 +87,12 @@ pub(super) fn identify(
     anonymous: AnonymousAccess,
     peer: IpAddr,
     headers: &HeaderMap,
-    namespace_of_key: impl FnOnce(&str) -> Option<Namespace>,
+    opened: Option<(Namespace, Scopes)>,
 ) -> Result<Caller, Denied> {
     if let Some(credentials) = headers.get(AUTHORIZATION) {
-        let (name, key) = basic(credentials.as_bytes()).ok_or(Denied::Unauthorized)?;
-        let opened = namespace_of_key(&key).filter(|namespace| namespace.as_str() == name);
-        return opened.map(|namespace| Caller { namespace }).ok_or(Denied::Unauthorized);
+        let (name, _) = basic(credentials.as_bytes()).ok_or(Denied::Unauthorized)?;
+        let opened = opened.filter(|(namespace, _)| namespace.as_str() == name);
+        return opened.map(|(namespace, scopes)| Caller { namespace, scopes }).ok_or(Denied::Unauthorized);
     }
     let local = peer.to_canonical().is_loopback() && !PROXY_HEADERS.iter().any(|name| headers.contains_key(name));
     if anonymous == AnonymousAccess::Never || !local {
@@ -88,7 +103,7 @@ pub(super) fn identify(
     let own_page = text(ORIGIN).is_none_or(|origin| origin.split_once("://").is_some_and(|(_, page)| page == host));
     let own_site = text(FETCH_SITE).is_none_or(|site| site == "same-origin" || site == "none");
     if own_page && own_site {
-        Ok(Caller { namespace: Namespace::default_namespace() })
+        Ok(Caller { namespace: Namespace::default_namespace(), scopes: Scopes::ALL })
     } else {
         Err(Denied::ForeignPage)
     }
@@ -104,19 +119,6 @@ fn basic(credentials: &[u8]) -> Option<(String, String)> {
     decoded.split_once(':').map(|(name, password)| (name.to_owned(), password.to_owned()))
 }
 
-/// Whether `host[:port]` is an IP address or `localhost`.
-fn is_local_name(host: &str) -> bool {
-    let name = match host.rsplit_once(':') {
-        Some((name, port)) if port.bytes().all(|b| b.is_ascii_digit()) => name,
-        _ => host,
-    };
-    let bracketed = name.strip_prefix('[').and_then(|name| name.strip_suffix(']'));
-    match bracketed {
-        Some(address) => address.parse::<std::net::Ipv6Addr>().is_ok(),
-        None => name.eq_ignore_ascii_case("localhost") || name.parse::<std::net::Ipv4Addr>().is_ok(),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -128,12 +130,13 @@ mod tests {
             .iter()
             .map(|(name, value)| (name.parse::<HeaderName>().expect("a name"), value.parse().expect("a value")))
             .collect();
-        let keys = |key: &str| match key {
-            "ak_1:acme" => Some("acme".parse().expect("a namespace")),
-            "ak_2" => Some(Namespace::default_namespace()),
+        let opened = match key_of(&headers).as_deref() {
+            Some("ak_1:acme") => Some(("acme".parse().expect("a namespace"), Scopes::ALL)),
+            Some("ak_2") => Some((Namespace::default_namespace(), Scopes::ALL)),
+            Some("ak_3") => Some((Namespace::default_namespace(), Scopes::of(&[Scope::SqlRead]))),
             _ => None,
         };
-        identify(anonymous, peer.parse().expect("an address"), &headers, keys)
+        identify(anonymous, peer.parse().expect("an address"), &headers, opened)
     }
 
     fn with_password(password: &str) -> String {
@@ -149,8 +152,14 @@ mod tests {
         assert_eq!(tenant.namespace().as_str(), "acme");
         assert!(!tenant.is_operator());
         assert!(asked("default:ak_2").expect("let in").is_operator());
+        let reader = asked("default:ak_3").expect("let in");
+        assert!(!reader.is_operator());
+        assert_eq!(
+            (reader.needs(Scope::SqlRead), reader.needs(Scope::SqlWrite)),
+            (Ok(()), Err(Denied::Scope(Scope::SqlWrite)))
+        );
         for password in
-            ["default:ak_1:acme", "acme:ak_2", "acme:", ":ak_1:acme", "acme", "", "acme:ak_3", "ACME:ak_1:acme"]
+            ["default:ak_1:acme", "acme:ak_2", "acme:", ":ak_1:acme", "acme", "", "acme:ak_4", "ACME:ak_1:acme"]
         {
             assert_eq!(asked(password), Err(Denied::Unauthorized), "{password}");
         }

@@ -13,6 +13,7 @@ use super::parameters::ParameterError;
 use super::reply::{self, Reply};
 use super::space::Full;
 use crate::cluster::ClusterError;
+use crate::http::head::Repeated;
 use crate::http::{BodyReadError, UploadError};
 use crate::types::command::Refusal;
 
@@ -23,6 +24,8 @@ pub(super) enum Failure {
     Parameters(#[from] ParameterError),
     #[error(transparent)]
     Denied(#[from] Denied),
+    #[error(transparent)]
+    Head(#[from] Repeated),
     #[error(transparent)]
     BodyRead(#[from] BodyReadError),
     #[error(transparent)]
@@ -112,7 +115,7 @@ impl Failure {
             other => other.to_string(),
         };
         match self {
-            Failure::Parameters(_) | Failure::Body(_) | Failure::BadRequest(_) => {
+            Failure::Parameters(_) | Failure::Head(_) | Failure::Body(_) | Failure::BadRequest(_) => {
                 reply::error(StatusCode::BAD_REQUEST, &message)
             }
             Failure::Denied(Denied::Unauthorized) => {

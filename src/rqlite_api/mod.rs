@@ -36,7 +36,6 @@ mod route;
 mod space;
 mod sql_script;
 mod status;
-mod timestamp;
 mod vars;
 
 use std::net::SocketAddr;
@@ -46,6 +45,7 @@ use std::time::{Instant, SystemTime};
 use hyper::header::HeaderValue;
 use tokio::net::TcpListener;
 
+use crate::accounts::Accounts;
 use crate::cluster::Cluster;
 use crate::http::{self, HttpLimits};
 use crate::tasks::Tasks;
@@ -74,6 +74,7 @@ pub struct RqliteApiConfig {
 #[derive(Debug)]
 struct Face {
     cluster: Cluster,
+    accounts: Accounts,
     anonymous: AnonymousAccess,
     advertised: String,
     served_by: HeaderValue,
@@ -102,6 +103,7 @@ const ANSWERS_BYTES_MAX: usize = 4 * ANSWER_BYTES_MAX;
 pub async fn serve(
     listener: TcpListener,
     cluster: Cluster,
+    accounts: Accounts,
     config: RqliteApiConfig,
     tasks: &Tasks,
 ) -> std::io::Result<()> {
@@ -114,6 +116,7 @@ pub async fn serve(
     let flushing = tasks.spawn(flush);
     let face = Arc::new(Face {
         cluster,
+        accounts,
         anonymous: config.anonymous,
         advertised,
         served_by,

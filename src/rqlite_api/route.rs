@@ -3,22 +3,27 @@
 //! Some paths match as prefixes, as in rqlite: `/db/executeXYZ` is `/db/execute`.
 
 use std::net::SocketAddr;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use hyper::body::Incoming;
 use hyper::header::CONTENT_ENCODING;
 use hyper::{Method, Request, StatusCode};
 
-use super::access::{AnonymousAccess, Caller, Denied, identify};
+use super::access::{AnonymousAccess, Caller, Denied, identify, key_of};
 use super::call::Call;
 use super::counters::Counter;
 use super::failure::{BodyType, Failure};
 use super::parameters::Parameters;
 use super::reply::{self, Credentials, Reply};
 use super::{Face, analyze, backup, execute, leader, load, maintenance, nodes, query, readyz, request, status, vars};
+use crate::auth::Principal;
+use crate::auth::grant::Who;
+use crate::cluster::ClusterError;
+use crate::http::head::check_repeated;
 use crate::http::read_upload;
 use crate::types::limits::{BODY_BYTES_MAX, LOAD_BYTES_MAX};
+use crate::types::{Namespace, Scope, Scopes};
 
 /// A path that is served.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -107,6 +112,15 @@ impl Endpoint {
         }
     }
 
+    /// What a key needs; nothing for what only shows the node.
+    fn scope(self) -> Option<Scope> {
+        match self {
+            Endpoint::Execute | Endpoint::Request | Endpoint::Load | Endpoint::Boot => Some(Scope::SqlWrite),
+            Endpoint::Query | Endpoint::Backup | Endpoint::Sql => Some(Scope::SqlRead),
+            _ => None,
+        }
+    }
+
     fn empty_body_type(self) -> BodyType {
         match self {
             Endpoint::Execute | Endpoint::Query | Endpoint::Request | Endpoint::Sql => BodyType::Json,
@@ -146,6 +160,7 @@ pub(super) async fn answer(face: &Face, peer: SocketAddr, request: Request<Incom
 
 async fn dispatch(face: &Face, peer: SocketAddr, request: Request<Incoming>) -> Result<Reply, Failure> {
     let (head, body) = request.into_parts();
+    check_repeated(&head.headers)?;
     let query = head.uri.query().unwrap_or_default();
     let parameters = Parameters::parse(query)?;
     let Some(endpoint) = Endpoint::at(head.uri.path()) else { return Ok(reply::empty(StatusCode::NOT_FOUND)) };
@@ -159,9 +174,12 @@ async fn dispatch(face: &Face, peer: SocketAddr, request: Request<Incoming>) -> 
             _ => reply::text(LICENSES),
         });
     }
-    let caller = admitted(face, peer, &head.headers)?;
+    let caller = admitted(face, peer, &head.headers).await?;
     if audience == Audience::Operator && !caller.is_operator() {
         return Err(Failure::Denied(Denied::Unauthorized));
+    }
+    if let Some(scope) = endpoint.scope() {
+        caller.needs(scope)?;
     }
     let mut room = face.bodies.room(caller.namespace());
     let body = if head.method == Method::GET {
@@ -187,10 +205,30 @@ async fn dispatch(face: &Face, peer: SocketAddr, request: Request<Incoming>) -> 
     run(endpoint, &call).await
 }
 
-fn admitted(face: &Face, peer: SocketAddr, headers: &hyper::HeaderMap) -> Result<Caller, Denied> {
-    let caller = identify(face.anonymous, peer.ip(), headers, |key| face.cluster.namespace_of_key(key));
+/// How long finding out about a key may take that this replica does not know.
+const IDENTIFY_MAX: Duration = Duration::from_secs(5);
+
+async fn admitted(face: &Face, peer: SocketAddr, headers: &hyper::HeaderMap) -> Result<Caller, Failure> {
+    let opened = match key_of(headers) {
+        None => None,
+        Some(key) => match face.accounts.identify_key(&key, Instant::now() + IDENTIFY_MAX).await {
+            Ok(identified) => identified.and_then(|identified| opened_by(&identified.principal)),
+            Err(error) => {
+                tracing::debug!(%error, "key not looked up");
+                return Err(ClusterError::NoLeader.into());
+            }
+        },
+    };
+    let caller = identify(face.anonymous, peer.ip(), headers, opened);
     face.counters.add(if caller.is_ok() { Counter::AuthOk } else { Counter::AuthFail }, 1);
-    caller
+    Ok(caller?)
+}
+
+fn opened_by(principal: &Principal) -> Option<(Namespace, Scopes)> {
+    match (principal.namespace(), principal.who()) {
+        (Some(namespace), Who::Key { scopes, .. }) => Some((namespace.clone(), *scopes)),
+        _ => None,
+    }
 }
 
 async fn run(endpoint: Endpoint, call: &Call<'_>) -> Result<Reply, Failure> {

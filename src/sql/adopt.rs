@@ -11,8 +11,11 @@ use std::path::Path;
 use rusqlite::Connection;
 use rusqlite::config::DbConfig;
 
+use super::admission::trusted;
+use super::database::Database;
 use super::error::{AdoptError, SqlError, is_fatal, message, primary_code};
 use super::internal::{self, Applied, Sticky};
+use super::kv::{self, Totals};
 use super::tables::{quoted, stored_tables};
 use super::{connection, effects};
 
@@ -23,13 +26,19 @@ const HEADER: &[u8; 16] = b"SQLite format 3\0";
 /// internal tables (removing those that it came with), switches it to WAL, and fsyncs it. Nobody else may have it open.
 /// The same bytes give the same content everywhere.
 ///
+/// The keys of the database that it takes the place of are carried over: what is loaded is SQL.
+///
 /// # Errors
 /// [`AdoptError::Unusable`] when the file's owner has to do something, [`AdoptError::Sql`] when this machine fails.
 /// The file is then of no use.
-pub fn adopt(path: &Path, applied_index: u64) -> Result<(), AdoptError> {
+pub fn adopt(path: &Path, applied_index: u64, instead_of: Option<&Database>) -> Result<(), AdoptError> {
     check_header(path)?;
     let connection = connection::open_plain(path).map_err(|error| unusable(path, error))?;
     prepare(&connection, applied_index).map_err(|error| unusable(path, error))?.map_err(refuse)?;
+    if let Some(database) = instead_of {
+        carry_keys_over(database, &connection, applied_index).map_err(SqlError::storage(path))?;
+    }
+    connection.pragma_update(None, "journal_mode", "WAL").map_err(SqlError::storage(path))?;
     connection.close().map_err(|(_, error)| unusable(path, error))
 }
 
@@ -76,9 +85,18 @@ fn prepare(connection: &Connection, applied_index: u64) -> rusqlite::Result<Resu
     connection.execute_batch("DROP TABLE IF EXISTS sqlite_stat1; DROP TABLE IF EXISTS sqlite_stat4")?;
     internal::remove(connection)?;
     internal::create(connection)?;
-    internal::write(connection, Applied { index: applied_index, sticky: Sticky::default() })?;
-    connection.pragma_update(None, "journal_mode", "WAL")?;
+    internal::write(
+        connection,
+        Applied { index: applied_index, sticky: Sticky::default(), kv: Totals::beginning_at(applied_index) },
+    )?;
     Ok(Ok(()))
+}
+
+fn carry_keys_over(from: &Database, to: &Connection, applied_index: u64) -> rusqlite::Result<()> {
+    to.execute_batch("BEGIN IMMEDIATE")?;
+    trusted(|| kv::carry_over(&from.connection, to))?;
+    internal::write(to, Applied { index: applied_index, sticky: Sticky::default(), kv: from.kv_totals() })?;
+    to.execute_batch("COMMIT")
 }
 
 /// SQLite's own writes give the schema table texts and small rowids. With other storage classes, or with the largest
@@ -124,7 +142,6 @@ fn no_ended_sequence(connection: &Connection) -> rusqlite::Result<Option<String>
 
 #[cfg(test)]
 mod tests {
-    use super::super::database::Database;
     use super::super::testing::*;
     use super::*;
 
@@ -144,11 +161,12 @@ mod tests {
             folder.path(),
             "PRAGMA page_size=8192; CREATE TABLE t(a); INSERT INTO t VALUES(1); PRAGMA user_version=7;",
         );
-        adopt(&path, 41).expect("adopts");
+        adopt(&path, 41, None).expect("adopts");
         let mut database = Database::open(&path).expect("opens");
         assert_eq!(database.applied_index(), 41);
         let insert = execute(&["INSERT INTO t VALUES(2)"]);
-        let entry = super::super::BatchEntry { index: 42, stamp: stamp(42), execute: &insert };
+        let entry =
+            super::super::BatchEntry { index: 42, stamp: stamp(42), change: super::super::Change::Execute(&insert) };
         assert_eq!(results(&database.apply(&[entry]).expect("applies")[0]), [written(2, 1)]);
     }
 
@@ -159,7 +177,7 @@ mod tests {
         fixture.database.checkpoint().expect("checkpoints");
         let copy = fixture.folder.path().join("copy.sqlite");
         std::fs::copy(fixture.path(), &copy).expect("copies");
-        adopt(&copy, 7).expect("adopts");
+        adopt(&copy, 7, None).expect("adopts");
         let database = Database::open(&copy).expect("opens");
         assert_eq!(database.applied_index(), 7);
     }
@@ -170,8 +188,8 @@ mod tests {
         let path = user_file(folder.path(), "CREATE TABLE t(a); INSERT INTO t VALUES(randomblob(9000))");
         let copy = folder.path().join("copy.sqlite");
         std::fs::copy(&path, &copy).expect("copies");
-        adopt(&path, 5).expect("adopts");
-        adopt(&copy, 5).expect("adopts");
+        adopt(&path, 5, None).expect("adopts");
+        adopt(&copy, 5, None).expect("adopts");
         assert!(std::fs::read(&path).expect("reads") == std::fs::read(&copy).expect("reads"));
     }
 
@@ -179,7 +197,7 @@ mod tests {
     fn what_is_no_database_or_could_diverge_is_refused_with_its_reason() {
         let folder = tempfile::tempdir().expect("a folder");
         let path = folder.path().join("user.sqlite");
-        let refusal = |path: &Path| match adopt(path, 1) {
+        let refusal = |path: &Path| match adopt(path, 1, None) {
             Err(AdoptError::Unusable { reason }) => reason,
             other => panic!("{other:?}"),
         };

@@ -63,6 +63,8 @@ fn copy(source: &Connection, to: &Path) -> rusqlite::Result<()> {
 fn make_plain(path: &Path, options: BackupOptions) -> rusqlite::Result<()> {
     let connection = connection::open_plain(path)?;
     connection.pragma_update(None, "journal_mode", "DELETE")?;
+    // What the dropped tables held must not be found on free pages.
+    connection.pragma_update(None, "secure_delete", true)?;
     internal::remove(&connection)?;
     if options.vacuum == Vacuum::Yes {
         connection.execute_batch("VACUUM")?;
@@ -115,7 +117,7 @@ mod tests {
         fixture.run(&["CREATE TABLE t(a)", "INSERT INTO t VALUES(1)"]);
         let to = fixture.folder.path().join("backup.sqlite");
         fixture.readers.backup(&to, BackupOptions::default()).expect("backs up");
-        super::super::adopt(&to, 12).expect("adopts");
+        super::super::adopt(&to, 12, None).expect("adopts");
         assert_eq!(super::super::Database::open(&to).expect("opens").applied_index(), 12);
     }
 }

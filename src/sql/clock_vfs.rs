@@ -1,8 +1,11 @@
-//! What time SQL sees while an entry is applied: the entry's, on every replica.
+//! What time SQL sees while an entry is applied: the entry's, on every replica. And whether the platform had no room for
+//! what was written meanwhile.
 //!
 //! SQLite asks its VFS for the time, whichever way SQL asked for it (`datetime('now')`, `CURRENT_TIMESTAMP` in a
 //! default, a trigger, a bound `'now'`). This VFS is the platform's default one with its two clock methods replaced;
-//! only connections that apply the log are opened with it. Everything else about files is the platform's.
+//! only connections that apply the log are opened with it. Its files are the platform's, with one method replaced: the
+//! one that writes notes when the platform says "disk full", which SQLite also says of its own page limit. Everything
+//! else about files is the platform's.
 //!
 //! The time is a thread-local: SQLite calls its VFS on the thread that runs the statement. Without a time set the
 //! platform's clock answers.
@@ -13,8 +16,8 @@
 #![allow(unsafe_code, reason = "SQLite's clock is a method table in C; nothing safer reaches it")]
 
 use std::cell::Cell;
-use std::ffi::{CStr, c_int};
-use std::sync::OnceLock;
+use std::ffi::{CStr, c_int, c_void};
+use std::sync::{Mutex, OnceLock, PoisonError};
 
 use rusqlite::ffi;
 
@@ -29,6 +32,90 @@ const JULIAN_MS_MAX: i64 = 464_269_060_799_999;
 
 thread_local! {
     static ENTRY_JULIAN_MS: Cell<Option<i64>> = const { Cell::new(None) };
+    static DISK_WAS_FULL: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Whether a write of this thread met a full disk since [`forget_full_disk`].
+pub(super) fn disk_was_full() -> bool {
+    DISK_WAS_FULL.get()
+}
+
+/// Begins to watch for a full disk on this thread.
+pub(super) fn forget_full_disk() {
+    DISK_WAS_FULL.set(false);
+}
+
+/// A method table of the platform's files with its write method replaced. A file finds the original through its own
+/// pointer to the table, which is this structure's first field.
+#[repr(C)]
+struct Watched {
+    methods: ffi::sqlite3_io_methods,
+    platform_write: Write,
+}
+
+type Write = unsafe extern "C" fn(*mut ffi::sqlite3_file, *const c_void, c_int, ffi::sqlite3_int64) -> c_int;
+
+/// One table for each of the platform's (it has one per locking style), made when the first file of that kind is
+/// opened and kept for ever.
+static WATCHED: Mutex<Vec<(usize, &'static Watched)>> = Mutex::new(Vec::new());
+
+fn watched(platform: &ffi::sqlite3_io_methods) -> Option<&'static Watched> {
+    let platform_write = platform.xWrite?;
+    // Whoever panicked in between left a valid list: each change is one push.
+    let mut tables = WATCHED.lock().unwrap_or_else(PoisonError::into_inner);
+    let address = std::ptr::from_ref(platform).addr();
+    if let Some((_, watched)) = tables.iter().find(|(known, _)| *known == address) {
+        return Some(watched);
+    }
+    let methods = ffi::sqlite3_io_methods { xWrite: Some(write), ..*platform };
+    let watched: &'static Watched = Box::leak(Box::new(Watched { methods, platform_write }));
+    tables.push((address, watched));
+    Some(watched)
+}
+
+unsafe extern "C" fn open(
+    vfs: *mut ffi::sqlite3_vfs,
+    name: ffi::sqlite3_filename,
+    file: *mut ffi::sqlite3_file,
+    flags: c_int,
+    out_flags: *mut c_int,
+) -> c_int {
+    // SAFETY: as in `register_once`: the default VFS is static and its method is the platform's own.
+    let platform_open = unsafe { ffi::sqlite3_vfs_find(std::ptr::null()).as_ref() }.and_then(|vfs| vfs.xOpen);
+    let Some(platform_open) = platform_open else { return ffi::SQLITE_CANTOPEN };
+    // SAFETY: SQLite's own arguments, passed on; the platform finds what it needs in the copied `pAppData`.
+    let code = unsafe { platform_open(vfs, name, file, flags, out_flags) };
+    // SAFETY: after a successful open the file is valid, and its method table is one of the platform's static ones.
+    if code == ffi::SQLITE_OK
+        && let Some(methods) = unsafe { (*file).pMethods.as_ref() }
+        && let Some(watched) = watched(methods)
+    {
+        // SAFETY: as above. The new table lives for ever, and all methods but one are the platform's, which take the
+        // file for what they have opened, whatever table it points to.
+        unsafe { (*file).pMethods = &raw const watched.methods };
+    }
+    code
+}
+
+unsafe extern "C" fn write(
+    file: *mut ffi::sqlite3_file,
+    bytes: *const c_void,
+    count: c_int,
+    offset: ffi::sqlite3_int64,
+) -> c_int {
+    // SAFETY: this method is only in tables that are the first field of a `Watched`, which lives for ever.
+    let watched = unsafe { &*(*file).pMethods.cast::<Watched>() };
+    #[cfg(test)]
+    if tests::DISK_IS_FULL.get() {
+        DISK_WAS_FULL.set(true);
+        return ffi::SQLITE_FULL;
+    }
+    // SAFETY: the platform's own method for this file, with SQLite's own arguments.
+    let code = unsafe { (watched.platform_write)(file, bytes, count, offset) };
+    if code == ffi::SQLITE_FULL {
+        DISK_WAS_FULL.set(true);
+    }
+    code
 }
 
 /// Sets the time that SQL on this thread sees; `None` gives the platform's clock back.
@@ -57,6 +144,7 @@ fn register_once() -> Result<(), c_int> {
     let mut shim = *platform;
     shim.zName = VFS_NAME.as_ptr();
     shim.pNext = std::ptr::null_mut();
+    shim.xOpen = Some(open);
     shim.xCurrentTime = Some(current_time);
     shim.xCurrentTimeInt64 = Some(current_time_int64);
     let shim: *mut ffi::sqlite3_vfs = Box::leak(Box::new(shim));
@@ -108,10 +196,15 @@ unsafe fn platform_time(out: *mut ffi::sqlite3_int64) -> c_int {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use rusqlite::{Connection, OpenFlags};
 
     use super::*;
+
+    thread_local! {
+        /// Makes writes of this thread fail as they do on a full disk.
+        pub(in crate::sql) static DISK_IS_FULL: Cell<bool> = const { Cell::new(false) };
+    }
 
     fn connection() -> Connection {
         register().expect("registers");

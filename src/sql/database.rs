@@ -20,12 +20,15 @@ use rusqlite::hooks::Wal;
 use super::connection::{self, ForeignKeys};
 use super::entry::{End, EntryRun, KILLS_MAX, Poison};
 use super::error::SqlError;
-use super::idempotency::{self, Known};
+use super::idempotency::{self, Kept, Known};
 use super::internal::{self, Applied, Sticky};
+use super::kv::{KvRun, Totals};
+use super::page_limit::{self, PageLimit};
 use super::statement::run_own;
 use super::{clock_vfs, effects, ffi, meter, randomness, text};
 use crate::types::Statement;
-use crate::types::command::{Execute, Executed, Outcome, Replayed, Stamp};
+use crate::types::command::{Execute, Executed, IdempotencyKey, Outcome, Replayed, Stamp};
+use crate::types::kv::{Kv, KvOutcome, KvVerdict};
 
 pub use super::checkpoint::Checkpoint;
 
@@ -35,6 +38,7 @@ pub struct Database {
     pub(super) path: PathBuf,
     pub(super) wal_frames: Arc<AtomicU32>,
     pub(super) page_bytes: u64,
+    page_limit: PageLimit,
     pub(super) checkpoints_held: bool,
     pub(super) checkpoint_tried_at: u32,
     applied: Applied,
@@ -59,7 +63,32 @@ pub struct BatchEntry<'a> {
     /// Its time and seed.
     pub stamp: Stamp,
     /// What to do.
-    pub execute: &'a Execute,
+    pub change: Change<'a>,
+}
+
+/// What an entry does to a namespace's file.
+#[derive(Clone, Copy, Debug)]
+pub enum Change<'a> {
+    /// Run SQL.
+    Execute(&'a Execute),
+    /// Change keys.
+    Kv(&'a Kv),
+}
+
+impl Change<'_> {
+    fn idempotency(&self) -> Option<&IdempotencyKey> {
+        match self {
+            Change::Execute(execute) => execute.idempotency.as_ref(),
+            Change::Kv(kv) => kv.idempotency.as_ref(),
+        }
+    }
+
+    fn database_bytes_max(&self) -> Option<u64> {
+        match self {
+            Change::Execute(execute) => execute.database_bytes_max,
+            Change::Kv(kv) => kv.database_bytes_max,
+        }
+    }
 }
 
 /// How a run of entries in one transaction ended.
@@ -69,12 +98,20 @@ enum Run {
     Killed(usize, Poison),
 }
 
-/// Ends the entry time and the step budget of this thread, however the batch ends.
+/// What entries of a batch hand on to each other.
+#[derive(Clone, Copy)]
+struct Counters {
+    sticky: Sticky,
+    kv: Totals,
+}
+
+/// Ends the entry time, the page limit and the step budget of this thread, however the batch ends.
 struct EntryScope;
 
 impl Drop for EntryScope {
     fn drop(&mut self) {
         clock_vfs::set_time(None);
+        page_limit::disarm();
         meter::disarm();
     }
 }
@@ -94,7 +131,7 @@ impl Database {
     /// As [`Database::open`].
     pub fn create(path: &Path, applied_index: u64) -> Result<Database, SqlError> {
         let mut database = Database::open(path)?;
-        let applied = Applied { index: applied_index, ..database.applied };
+        let applied = Applied { index: applied_index, kv: Totals::beginning_at(applied_index), ..database.applied };
         internal::write(&database.connection, applied).map_err(SqlError::storage(path))?;
         database.applied = applied;
         Ok(database)
@@ -117,6 +154,7 @@ impl Database {
             path: path.to_owned(),
             wal_frames,
             page_bytes: page_bytes.unsigned_abs(),
+            page_limit: PageLimit::new(page_bytes.unsigned_abs()),
             checkpoints_held: false,
             checkpoint_tried_at: 0,
             applied,
@@ -130,6 +168,16 @@ impl Database {
     /// The index of the last entry whose effects are in the file.
     pub fn applied_index(&self) -> u64 {
         self.applied.index
+    }
+
+    /// What the keys come to.
+    pub(super) fn kv_totals(&self) -> Totals {
+        self.applied.kv
+    }
+
+    /// The number of the newest change of a key.
+    pub fn newest_kv_change(&self) -> u64 {
+        self.applied.kv.newest
     }
 
     /// The file.
@@ -146,6 +194,7 @@ impl Database {
     pub fn apply(&mut self, batch: &[BatchEntry<'_>]) -> Result<Vec<Outcome>, SqlError> {
         assert!(batch.is_sorted_by(|a, b| a.index < b.index), "entries come in the order of the log");
         let _scope = EntryScope;
+        clock_vfs::forget_full_disk();
         let skipped = batch.partition_point(|entry| entry.index <= self.applied.index);
         let mut outcomes = vec![Outcome::None; skipped];
         let mut killer: Option<(usize, Poison)> = None;
@@ -187,9 +236,9 @@ impl Database {
     fn run(&mut self, entries: &[BatchEntry<'_>], poisons: &[Poison]) -> Result<Run, SqlError> {
         self.control("/*debros*/ BEGIN IMMEDIATE")?;
         let mut outcomes = Vec::with_capacity(entries.len());
-        let mut sticky = self.applied.sticky;
+        let mut counters = Counters { sticky: self.applied.sticky, kv: self.applied.kv };
         for (position, entry) in entries.iter().enumerate() {
-            match self.run_entry(entry, poisons, &mut sticky) {
+            match self.run_entry(entry, poisons, &mut counters) {
                 Ok(Ok(outcome)) => outcomes.push(outcome),
                 Ok(Err(poison)) => {
                     self.roll_back()?;
@@ -203,7 +252,8 @@ impl Database {
             }
         }
         let index = entries.last().map_or(self.applied.index, |entry| entry.index);
-        let applied = Applied { index, sticky };
+        let Counters { sticky, kv } = counters;
+        let applied = Applied { index, sticky, kv };
         internal::write(&self.connection, applied).map_err(SqlError::storage(&self.path))?;
         self.control("/*debros*/ COMMIT")?;
         self.applied = applied;
@@ -214,28 +264,83 @@ impl Database {
         &mut self,
         entry: &BatchEntry<'_>,
         poisons: &[Poison],
-        sticky: &mut Sticky,
+        counters: &mut Counters,
     ) -> rusqlite::Result<Result<Outcome, Poison>> {
-        let BatchEntry { stamp, execute, .. } = *entry;
-        if let Some(key) = &execute.idempotency
+        let BatchEntry { stamp, change, .. } = *entry;
+        let key = change.idempotency();
+        if let Some(key) = key
             && let Known::Answered(outcome) = idempotency::look_up(&self.connection, key, stamp)?
         {
             return Ok(Ok(outcome));
         }
+        self.page_limit.set(&self.connection, change.database_bytes_max())?;
+        let ran = match change {
+            Change::Execute(execute) => self.execute(stamp, execute, poisons, counters)?,
+            Change::Kv(kv) => self.change_keys(entry, kv, poisons, counters)?,
+        };
+        let outcome = match ran {
+            Ok(outcome) => outcome,
+            Err(poison) => return Ok(Err(poison)),
+        };
+        if let Some(key) = key {
+            let kept = match (&outcome, change) {
+                (Outcome::Executed(executed), Change::Execute(execute)) => {
+                    idempotency::kept(execute, &executed.results)
+                }
+                (Outcome::Kv(kv), _) => Kept::Kv(kv.verdict.clone()),
+                _ => unreachable!("each kind of change has its kind of outcome"),
+            };
+            self.page_limit.lift(&self.connection)?;
+            idempotency::store(&self.connection, key, stamp, &kept)?;
+        }
+        Ok(Ok(outcome))
+    }
+
+    fn execute(
+        &mut self,
+        stamp: Stamp,
+        execute: &Execute,
+        poisons: &[Poison],
+        counters: &mut Counters,
+    ) -> rusqlite::Result<Result<Outcome, Poison>> {
         self.begin_entry(stamp, execute)?;
-        let mut run = EntryRun::new(&self.connection, self.foreign_keys, execute, poisons, *sticky);
+        let (foreign_keys, limit) = (self.foreign_keys, &self.page_limit);
+        let mut run = EntryRun::new(&self.connection, foreign_keys, execute, limit, poisons, counters.sticky);
         let end = run.run()?;
         let after = run.sticky;
         let results = match end {
             End::Done(results) => results,
             End::Killed(poison) => return Ok(Err(poison)),
         };
-        *sticky = after;
+        counters.sticky = after;
         self.end_entry()?;
-        if let Some(key) = &execute.idempotency {
-            idempotency::store(&self.connection, execute, key, stamp, &results)?;
-        }
         Ok(Ok(Outcome::Executed(Executed { results, replayed: Replayed::No })))
+    }
+
+    fn change_keys(
+        &self,
+        entry: &BatchEntry<'_>,
+        kv: &Kv,
+        poisons: &[Poison],
+        counters: &mut Counters,
+    ) -> rusqlite::Result<Result<Outcome, Poison>> {
+        let BatchEntry { index, stamp, .. } = *entry;
+        let replayed = Replayed::No;
+        if let (Some(_), Some(bytes_max)) = (poisons.first(), kv.database_bytes_max) {
+            let verdict = KvVerdict::DatabaseFull { bytes_max };
+            return Ok(Ok(Outcome::Kv(KvOutcome { verdict, replayed })));
+        }
+        let mut run = KvRun { connection: &self.connection, index, stamp, totals: counters.kv };
+        match run.run(kv) {
+            Ok(verdict) => {
+                counters.kv = run.totals;
+                Ok(Ok(Outcome::Kv(KvOutcome { verdict, replayed })))
+            }
+            Err(error) => match page_limit::explains(&error) {
+                Some(over) => Ok(Err(Poison::whole(over))),
+                None => Err(error),
+            },
+        }
     }
 
     fn begin_entry(&mut self, stamp: Stamp, execute: &Execute) -> rusqlite::Result<()> {
@@ -257,6 +362,8 @@ impl Database {
     /// its index is cut into segments, which must not depend on how the log is cut into batches.
     fn end_entry(&self) -> rusqlite::Result<()> {
         if self.seen.virtual_table {
+            // What was accepted can no longer be refused.
+            self.page_limit.lift(&self.connection)?;
             run_own(&self.connection, "/*debros*/ SAVEPOINT flush")?;
             run_own(&self.connection, "/*debros*/ RELEASE flush")?;
         }
@@ -264,6 +371,7 @@ impl Database {
     }
 
     fn roll_back(&self) -> Result<(), SqlError> {
+        self.page_limit.forget();
         if self.connection.is_autocommit() { Ok(()) } else { self.control("/*debros*/ ROLLBACK") }
     }
 

@@ -3,7 +3,7 @@
 use rusqlite::Connection;
 
 use super::connection::ForeignKeys;
-use super::database::{BatchEntry, Database};
+use super::database::{BatchEntry, Change, Database};
 use super::entry::KILLS_MAX;
 use super::error::SqlError;
 use super::testing::*;
@@ -21,7 +21,7 @@ fn what_was_applied_is_skipped_after_a_restart() {
     let mut database = Database::open(&path).expect("opens");
     assert_eq!(database.applied_index(), 1);
     let insert = execute(&["INSERT INTO t VALUES(2)"]);
-    let entry = |index| BatchEntry { index, stamp: stamp(index), execute: &insert };
+    let entry = |index| BatchEntry { index, stamp: stamp(index), change: Change::Execute(&insert) };
     let outcomes = database.apply(&[entry(1), entry(2)]).expect("applies");
     assert_eq!(outcomes[0], Outcome::None);
     assert_eq!(results(&outcomes[1]), [written(2, 1)]);
@@ -53,7 +53,9 @@ fn counters_survive_a_restart() {
     database.close().expect("closes");
     let mut database = Database::open(&path).expect("opens");
     let drop_table = execute(&["DROP TABLE t"]);
-    let outcomes = database.apply(&[BatchEntry { index: 2, stamp: stamp(2), execute: &drop_table }]).expect("applies");
+    let outcomes = database
+        .apply(&[BatchEntry { index: 2, stamp: stamp(2), change: Change::Execute(&drop_table) }])
+        .expect("applies");
     assert_eq!(results(&outcomes[0]), [written(2, 2)]);
     drop(folder);
 }
@@ -230,6 +232,7 @@ fn parameters_are_taken_in_order_by_all_statements_of_a_text() {
         sql: "INSERT INTO t VALUES(?, :n); INSERT INTO t VALUES(@n, ?)".to_owned(),
         positional: vec![Value::Integer(1), Value::Real(f64::INFINITY), Value::Null],
         named: vec![("n".to_owned(), Value::Text("x".to_owned()))],
+        expect: None,
     };
     let mut entry = execute(&[]);
     entry.statements = vec![
@@ -265,12 +268,16 @@ fn a_key_has_at_most_one_effect() {
     assert_eq!(fixture.rows("SELECT count(*) FROM t"), ["1"]);
 
     let late = Stamp { unix_ms: stamp(0).unix_ms + 25 * 3_600_000, seed: 1 };
-    let outcomes =
-        fixture.database.apply(&[BatchEntry { index: 100, stamp: late, execute: &insert }]).expect("applies");
+    let outcomes = fixture
+        .database
+        .apply(&[BatchEntry { index: 100, stamp: late, change: Change::Execute(&insert) }])
+        .expect("applies");
     let failed = results(&outcomes[0]);
     assert_failed(&failed[0], StatementErrorKind::Sqlite, "UNIQUE");
-    let outcomes =
-        fixture.database.apply(&[BatchEntry { index: 101, stamp: late, execute: &insert }]).expect("applies");
+    let outcomes = fixture
+        .database
+        .apply(&[BatchEntry { index: 101, stamp: late, change: Change::Execute(&insert) }])
+        .expect("applies");
     assert_eq!(outcomes[0], Outcome::Executed(Executed { results: failed, replayed: Replayed::Yes }));
 }
 
@@ -287,8 +294,10 @@ fn deferred_foreign_keys_fail_their_own_entry() {
         transaction(&["INSERT INTO p VALUES(2)", "INSERT INTO c VALUES(3)"]),
         transaction(&["INSERT INTO c VALUES(4)", "INSERT INTO p VALUES(4)"]),
     ];
-    let batch: Vec<_> =
-        (1..).zip(&entries).map(|(index, execute)| BatchEntry { index, stamp: stamp(index), execute }).collect();
+    let batch: Vec<_> = (1..)
+        .zip(&entries)
+        .map(|(index, execute)| BatchEntry { index, stamp: stamp(index), change: Change::Execute(execute) })
+        .collect();
     let outcomes = database.apply(&batch).expect("applies");
     let second = results(&outcomes[1]);
     assert_failed(&second[0], StatementErrorKind::Sqlite, "FOREIGN KEY constraint failed");

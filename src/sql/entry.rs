@@ -16,10 +16,11 @@ use super::bind::bind;
 use super::connection::ForeignKeys;
 use super::error::failure;
 use super::internal::Sticky;
+use super::page_limit::PageLimit;
 use super::statement::{Pieces, Prepared, ResultLimits, Trouble, collect, only_reads, run_own};
 use super::{admission, effects, ffi, meter, randomness, text};
 use crate::types::command::{Atomicity, Execute, RowsWanted};
-use crate::types::statement::{Rows, Statement, StatementError, StatementErrorKind, StatementResult, Written};
+use crate::types::statement::{Expect, Rows, Statement, StatementError, StatementErrorKind, StatementResult, Written};
 
 /// Statements of one entry that may end the batch's transaction. Each costs a run of the entry up to it.
 pub(super) const KILLS_MAX: usize = 16;
@@ -47,6 +48,11 @@ enum Rest {
 }
 
 impl Poison {
+    /// An entry that fails as a whole.
+    pub(super) fn whole(error: StatementError) -> Poison {
+        Poison { statement: 0, piece: 0, error, rest: Rest::FailsAlike }
+    }
+
     /// Ends the entry with this statement: it has ended too many transactions.
     pub(super) fn fail_the_rest(&mut self) {
         self.rest = Rest::FailsAlike;
@@ -96,8 +102,13 @@ pub(super) struct EntryRun<'a> {
     foreign_keys: ForeignKeys,
     poisons: &'a [Poison],
     execute: &'a Execute,
+    page_limit: &'a PageLimit,
     steps_left: u64,
     limits: ResultLimits,
+    /// Whether the statement being run is expected to affect or return some number of rows.
+    counts_rows: bool,
+    /// Rows that the piece run last affected or returned.
+    rows: u64,
     /// The counters that responses repeat.
     pub(super) sticky: Sticky,
 }
@@ -107,11 +118,23 @@ impl<'a> EntryRun<'a> {
         connection: &'a Connection,
         foreign_keys: ForeignKeys,
         execute: &'a Execute,
+        page_limit: &'a PageLimit,
         poisons: &'a [Poison],
         sticky: Sticky,
     ) -> EntryRun<'a> {
         let limits = ResultLimits { rows_max: execute.result_rows_max, bytes_left: execute.result_bytes_max };
-        EntryRun { connection, foreign_keys, poisons, execute, steps_left: execute.steps_max, limits, sticky }
+        EntryRun {
+            connection,
+            foreign_keys,
+            poisons,
+            execute,
+            page_limit,
+            steps_left: execute.steps_max,
+            limits,
+            counts_rows: false,
+            rows: 0,
+            sticky,
+        }
     }
 
     /// Runs all statements. An error is this machine's.
@@ -127,6 +150,8 @@ impl<'a> EntryRun<'a> {
         run_own(self.connection, "/*debros*/ SAVEPOINT entry")?;
         let end = self.run_statements()?;
         if let End::Done(results) = &end {
+            // FTS5 may write here what it has gathered, and what cannot be refused must not fail.
+            self.page_limit.lift(self.connection)?;
             if matches!(results.last(), Some(StatementResult::Failed(_))) {
                 run_own(self.connection, "/*debros*/ ROLLBACK TO entry")?;
                 self.sticky = before;
@@ -181,6 +206,8 @@ impl<'a> EntryRun<'a> {
         let start = Instant::now();
         let mut pieces = Pieces::of(self.connection, &statement.sql);
         let (mut taken, mut result) = (0, None);
+        let expect = statement.expect.filter(|_| self.execute.atomicity == Atomicity::Transaction);
+        (self.counts_rows, self.rows) = (expect.is_some(), 0);
         for piece in 0.. {
             if let Some(poison) = self.poisons.iter().find(|p| p.statement == position && p.piece == piece) {
                 return Err(Stop::Failed(poison.error.clone(), poison.rest));
@@ -193,6 +220,12 @@ impl<'a> EntryRun<'a> {
             };
             let place = (position, piece);
             result = Some(self.run_piece(prepared, statement, &mut taken, place)?);
+        }
+        if let Some(expect) = expect
+            && !expect.is_met_by(self.rows)
+        {
+            // The transaction is rolled back to where it began, and the statement with it.
+            return Err(Stop::Failed(unexpected(expect, self.rows), Rest::GoesOn));
         }
         let elapsed = u64::try_from(start.elapsed().as_nanos()).unwrap_or(u64::MAX);
         Ok(result.map(|result| self.answer(result, elapsed)))
@@ -266,16 +299,25 @@ impl<'a> EntryRun<'a> {
         prepared: &mut rusqlite::Statement<'_>,
         read_only: bool,
     ) -> Result<Option<Rows>, Trouble> {
+        self.rows = 0;
         if prepared.column_count() == 0 {
             prepared.raw_execute()?;
             return Ok(None);
         }
         if read_only && self.execute.rows == RowsWanted::FromReturning {
             // As rqlite: it is run for its effect, of which it has none, and answers as a write.
-            prepared.raw_query().next()?;
+            let mut rows = prepared.raw_query();
+            while rows.next()?.is_some() {
+                self.rows += 1;
+                if !self.counts_rows {
+                    break;
+                }
+            }
             return Ok(None);
         }
-        collect(prepared, &mut self.limits).map(Some)
+        let rows = collect(prepared, &mut self.limits)?;
+        self.rows = rows.values.len() as u64;
+        Ok(Some(rows))
     }
 
     /// Decides what a run statement's result is. The outer error is this machine's.
@@ -300,6 +342,9 @@ impl<'a> EntryRun<'a> {
         match ran {
             Err(Trouble::Fatal(error)) => Err(Stop::Fatal(error)),
             Err(Trouble::Interrupted) => Ok(Err(Failure { error: timeout(), rest: Rest::FailsAlike, effects })),
+            Err(Trouble::OverPageLimit(error)) => {
+                Ok(Err(Failure { error, rest: Rest::GoesOn, effects: Effects::Left }))
+            }
             Err(Trouble::Failed(error)) => {
                 // Too large an answer is found by us, with the rows written; everything else is undone by SQLite.
                 let by_sqlite = error.kind != StatementErrorKind::TooLarge;
@@ -331,13 +376,16 @@ impl<'a> EntryRun<'a> {
             self.sticky.last_insert_id = rowid;
         }
         if !text::begins_with(sql, &["CREATE", "DROP", "ALTER", "ANALYZE", "REINDEX", "PRAGMA"]) {
-            self.sticky.rows_affected = i64::try_from(self.connection.changes()).unwrap_or(i64::MAX);
+            self.rows = self.connection.changes();
+            self.sticky.rows_affected = i64::try_from(self.rows).unwrap_or(i64::MAX);
+        } else {
+            self.rows = 0;
         }
     }
 
     fn stop_of(&self, trouble: Trouble) -> Stop {
         match trouble {
-            Trouble::Failed(error) => Stop::Failed(error, Rest::GoesOn),
+            Trouble::Failed(error) | Trouble::OverPageLimit(error) => Stop::Failed(error, Rest::GoesOn),
             Trouble::Interrupted => Stop::Failed(timeout(), Rest::FailsAlike),
             Trouble::Fatal(error) => Stop::Fatal(error),
         }
@@ -355,6 +403,11 @@ fn foreign_key_poison(statement: usize, piece: usize) -> Poison {
 
 fn timeout() -> StatementError {
     failure(StatementErrorKind::Timeout, "execute timeout")
+}
+
+fn unexpected(expect: Expect, rows: u64) -> StatementError {
+    let message = format!("expected {expect} rows to be affected or returned, found {rows}");
+    failure(StatementErrorKind::Expectation, message)
 }
 
 fn refused(message: &str) -> Stop {

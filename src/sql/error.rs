@@ -94,6 +94,9 @@ pub enum ReadError {
     /// The work allowed was used up; nothing is known. Run it again where it may take longer.
     #[error("the read takes more steps than it was allowed")]
     StepsExhausted,
+    /// The time allowed is over.
+    #[error("the read takes longer than it was allowed")]
+    DeadlinePassed,
     /// All connections are in use.
     #[error("all read connections of {} are in use", path.display())]
     Busy {

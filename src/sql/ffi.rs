@@ -67,6 +67,12 @@ unsafe fn text<'a>(text: *const c_char) -> Cow<'a, str> {
     unsafe { CStr::from_ptr(text) }.to_string_lossy()
 }
 
+/// Whether a text ends with the end of a statement, as SQLite's tokenizer sees it.
+pub(super) fn is_complete(sql: &CStr) -> bool {
+    // SAFETY: the text is a C string that lives during the call, which only reads it.
+    unsafe { ffi::sqlite3_complete(sql.as_ptr()) != 0 }
+}
+
 /// Sets what `last_insert_rowid()` answers until the next insert.
 pub(super) fn set_last_insert_rowid(connection: &Connection, rowid: i64) {
     // SAFETY: the handle is valid while `connection` is borrowed; the call only stores a number in it.

@@ -5,10 +5,12 @@
 //! EXPLAIN. An outcome larger than [`OUTCOME_BYTES_MAX`] is stored without its rows.
 
 use rusqlite::{Connection, OptionalExtension};
+use serde::{Deserialize, Serialize};
 
 use super::statement::with_own;
 use super::text;
 use crate::types::command::{Execute, Executed, IdempotencyKey, Outcome, Refusal, Replayed, Stamp};
+use crate::types::kv::{KvOutcome, KvVerdict};
 use crate::types::limits::IDEMPOTENCY_TTL;
 use crate::types::statement::{Rows, StatementError, StatementErrorKind, StatementResult, Written};
 
@@ -41,41 +43,51 @@ pub(super) fn look_up(connection: &Connection, key: &IdempotencyKey, stamp: Stam
         Some((fingerprint, _)) if fingerprint != key.fingerprint => {
             Known::Answered(Outcome::Refused(Refusal::IdempotencyMismatch(key.key.clone())))
         }
-        Some((_, outcome)) => Known::Answered(Outcome::Executed(decode(&outcome))),
+        Some((_, outcome)) => Known::Answered(decode(&outcome)),
     })
+}
+
+/// What is kept of an outcome.
+#[derive(Serialize, Deserialize)]
+pub(super) enum Kept {
+    /// What SQL gave.
+    Results(Vec<StatementResult>),
+    /// What became of changes of keys.
+    Kv(KvVerdict),
 }
 
 /// Stores an outcome in the open transaction.
 pub(super) fn store(
     connection: &Connection,
-    execute: &Execute,
     key: &IdempotencyKey,
     stamp: Stamp,
-    results: &[StatementResult],
+    outcome: &Kept,
 ) -> rusqlite::Result<()> {
-    let outcome = encode(execute, results);
+    let outcome = bytes_of(outcome);
     let sql = "/*debros*/ INSERT INTO sqlite_debros_idempotency(key, unix_ms, fingerprint, outcome) \
         VALUES(?1, ?2, ?3, ?4)";
     let values = (&key.key, stamp.unix_ms, key.fingerprint.as_slice(), outcome);
     with_own(connection, sql, |statement| statement.execute(values)).map(drop)
 }
 
-fn encode(execute: &Execute, results: &[StatementResult]) -> Vec<u8> {
+/// What is kept of what SQL gave.
+pub(super) fn kept(execute: &Execute, results: &[StatementResult]) -> Kept {
     let volatile = execute
         .statements
         .iter()
         .any(|statement| text::mentions(&statement.sql, "pragma") || text::mentions(&statement.sql, "explain"));
     let kept: Vec<StatementResult> = results.iter().map(|result| timeless(result, volatile)).collect();
-    let bytes = postcard_bytes(&kept);
-    if bytes.len() <= OUTCOME_BYTES_MAX {
-        return bytes;
+    let kept = Kept::Results(kept);
+    match kept {
+        Kept::Results(results) if bytes_of(&kept).len() > OUTCOME_BYTES_MAX => {
+            Kept::Results(results.into_iter().map(rowless).collect())
+        }
+        kept => kept,
     }
-    let without_rows: Vec<StatementResult> = kept.into_iter().map(rowless).collect();
-    postcard_bytes(&without_rows)
 }
 
-fn postcard_bytes(results: &[StatementResult]) -> Vec<u8> {
-    postcard::to_stdvec(results).expect("a result has no unserialisable part")
+fn bytes_of(outcome: &Kept) -> Vec<u8> {
+    postcard::to_stdvec(outcome).expect("an outcome has no unserialisable part")
 }
 
 fn timeless(result: &StatementResult, volatile: bool) -> StatementResult {
@@ -101,13 +113,16 @@ fn rowless(result: StatementResult) -> StatementResult {
     }
 }
 
-fn decode(bytes: &[u8]) -> Executed {
-    let results = postcard::from_bytes(bytes).unwrap_or_else(|_| {
+fn decode(bytes: &[u8]) -> Outcome {
+    let replayed = Replayed::Yes;
+    match postcard::from_bytes(bytes) {
+        Ok(Kept::Results(results)) => Outcome::Executed(Executed { results, replayed }),
+        Ok(Kept::Kv(verdict)) => Outcome::Kv(KvOutcome { verdict, replayed }),
         // Written by a build with another format: that it ran is still known.
-        vec![StatementResult::Failed(StatementError {
-            message: "the request was executed before; its result can no longer be read".to_owned(),
-            kind: StatementErrorKind::TooLarge,
-        })]
-    });
-    Executed { results, replayed: Replayed::Yes }
+        Err(_) => {
+            let message = "the request was executed before; its result can no longer be read".to_owned();
+            let failed = StatementError { message, kind: StatementErrorKind::TooLarge };
+            Outcome::Executed(Executed { results: vec![StatementResult::Failed(failed)], replayed })
+        }
+    }
 }

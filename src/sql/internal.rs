@@ -1,7 +1,11 @@
 //! The tables that debros keeps in every namespace's file, beside the tenant's.
 //!
-//! `sqlite_debros_applied`: one row, the log index that the file has reached and the counters that responses repeat.
+//! `sqlite_debros_applied`: one row, the log index that the file has reached, the counters that responses repeat, and
+//! what the keys come to.
 //! `sqlite_debros_idempotency`: the outcomes of requests that carried a key.
+//! `sqlite_debros_kv`, `_kv_expiry`, `_kv_change`: keys with their values, those of them that will expire in the order in
+//! which they do, and the newest changes. Keys are bytes, so that a file's text encoding has no say in their order.
+//! Values make rows long, which a WITHOUT ROWID table would read whole on the way to a key.
 //!
 //! Names that begin with `sqlite_` can only be created with a writable schema, which defensive mode forbids later, and
 //! can not be indexed by CREATE INDEX at all: the index by time is a UNIQUE constraint.
@@ -9,6 +13,7 @@
 use rusqlite::{Connection, OptionalExtension};
 
 use super::admission::trusted;
+use super::kv::Totals;
 use super::statement::{run_own, with_own};
 
 const CREATE: &str = "
@@ -17,7 +22,10 @@ CREATE TABLE sqlite_debros_applied(
     id INTEGER PRIMARY KEY,
     log_index TEXT NOT NULL,
     last_insert_id TEXT NOT NULL,
-    rows_affected TEXT NOT NULL
+    rows_affected TEXT NOT NULL,
+    kv_keys TEXT NOT NULL,
+    kv_bytes TEXT NOT NULL,
+    kv_newest TEXT NOT NULL
 );
 CREATE TABLE sqlite_debros_idempotency(
     key TEXT PRIMARY KEY NOT NULL,
@@ -26,9 +34,31 @@ CREATE TABLE sqlite_debros_idempotency(
     outcome BLOB NOT NULL,
     UNIQUE(unix_ms, key)
 ) WITHOUT ROWID;
+CREATE TABLE sqlite_debros_kv(
+    id INTEGER PRIMARY KEY,
+    key BLOB NOT NULL UNIQUE,
+    version INTEGER NOT NULL,
+    content_type TEXT,
+    created_unix_ms INTEGER NOT NULL,
+    updated_unix_ms INTEGER NOT NULL,
+    expires_unix_ms INTEGER,
+    value BLOB NOT NULL
+);
+CREATE TABLE sqlite_debros_kv_expiry(
+    unix_ms INTEGER NOT NULL,
+    id INTEGER NOT NULL,
+    PRIMARY KEY(unix_ms, id)
+) WITHOUT ROWID;
+CREATE TABLE sqlite_debros_kv_change(
+    seq INTEGER PRIMARY KEY,
+    key BLOB NOT NULL,
+    kind INTEGER NOT NULL,
+    version INTEGER NOT NULL
+);
 PRAGMA writable_schema=OFF;
 INSERT INTO sqlite_debros_applied
-    VALUES(1, '00000000000000000000', '00000000000000000000', '00000000000000000000');
+    VALUES(1, '00000000000000000000', '00000000000000000000', '00000000000000000000',
+        '00000000000000000000', '00000000000000000000', '00000000000000000000');
 ";
 
 /// The internal tables take a plain name before they are dropped: SQLite drops nothing that begins with `sqlite_`.
@@ -47,6 +77,7 @@ PRAGMA writable_schema=RESET;
 pub(super) struct Applied {
     pub(super) index: u64,
     pub(super) sticky: Sticky,
+    pub(super) kv: Totals,
 }
 
 /// The counters that a write's response repeats when it changed nothing. They are stored because stored outcomes
@@ -76,21 +107,27 @@ pub(super) fn read(connection: &Connection) -> rusqlite::Result<Option<Applied>>
     if connection.query_row(there, [], |_| Ok(())).optional()?.is_none() {
         return Ok(None);
     }
-    let sql = "SELECT CAST(log_index AS INTEGER), CAST(last_insert_id AS INTEGER), CAST(rows_affected AS INTEGER) \
+    let sql = "SELECT CAST(log_index AS INTEGER), CAST(last_insert_id AS INTEGER), CAST(rows_affected AS INTEGER), \
+        CAST(kv_keys AS INTEGER), CAST(kv_bytes AS INTEGER), CAST(kv_newest AS INTEGER) \
         FROM sqlite_debros_applied WHERE id = 1";
     trusted(|| {
         connection.query_row(sql, [], |row| {
             let sticky = Sticky { last_insert_id: row.get(1)?, rows_affected: row.get(2)? };
-            Ok(Some(Applied { index: row.get::<_, i64>(0)? as u64, sticky }))
+            let number = |column| row.get::<_, i64>(column).map(|number| number as u64);
+            let kv = Totals { keys: number(3)?, bytes: number(4)?, newest: number(5)? };
+            Ok(Some(Applied { index: number(0)?, sticky, kv }))
         })
     })
 }
 
 /// Writes what the file has applied, in the open transaction.
 pub(super) fn write(connection: &Connection, applied: Applied) -> rusqlite::Result<()> {
-    let sql = "/*debros*/ UPDATE sqlite_debros_applied SET log_index = ?1, last_insert_id = ?2, rows_affected = ?3";
-    let Applied { index, sticky } = applied;
-    let values = [index as i64, sticky.last_insert_id, sticky.rows_affected].map(fixed_width);
+    let sql = "/*debros*/ UPDATE sqlite_debros_applied SET log_index = ?1, last_insert_id = ?2, rows_affected = ?3, \
+        kv_keys = ?4, kv_bytes = ?5, kv_newest = ?6";
+    let Applied { index, sticky, kv } = applied;
+    let values =
+        [index as i64, sticky.last_insert_id, sticky.rows_affected, kv.keys as i64, kv.bytes as i64, kv.newest as i64]
+            .map(fixed_width);
     with_own(connection, sql, |statement| statement.execute(values)).map(drop)
 }
 

@@ -23,6 +23,8 @@
 //! | time limits | `meter`: counted in VM steps, and in the work of `functions` that do much in one |
 //! | memory of one statement | `heap`: counted from large values on |
 //! | full disk, I/O errors, no memory | `error`: the node stops |
+//! | a namespace's size | `page_limit`: counted in pages, told apart from a full disk |
+//! | when a key expires | `kv`: by the entry's time |
 //! | `localtime` | the process runs with `TZ=UTC`, which is the daemon's duty |
 
 mod admission;
@@ -39,7 +41,10 @@ mod functions;
 mod heap;
 mod idempotency;
 mod internal;
+mod kv;
+mod kv_read;
 mod meter;
+mod page_limit;
 mod randomness;
 mod scalar;
 mod statement;
@@ -50,14 +55,21 @@ pub mod backup;
 pub mod database;
 pub mod dump;
 pub mod readers;
+pub mod script;
 pub mod snapshot;
 
 #[cfg(test)]
 mod database_tests;
 #[cfg(test)]
+mod expect_tests;
+#[cfg(test)]
 mod fence_tests;
 #[cfg(test)]
 mod functions_tests;
+#[cfg(test)]
+mod kv_tests;
+#[cfg(test)]
+mod page_limit_tests;
 #[cfg(test)]
 mod replay_tests;
 #[cfg(test)]
@@ -69,8 +81,9 @@ pub use adopt::adopt;
 pub use backup::BackupOptions;
 pub use connection::ForeignKeys;
 pub use connection::prepare_process;
-pub use database::{BatchEntry, Checkpoint, Database};
+pub use database::{BatchEntry, Change, Checkpoint, Database};
 pub use dump::DumpError;
 pub use error::{AdoptError, ReadError, SqlError};
+pub use kv_read::KvReadOptions;
 pub use readers::{ReadOptions, Readers, Work};
 pub use snapshot::ReadSnapshot;

@@ -90,14 +90,34 @@ const QUICK_STEPS_MAX: u64 = 20_000;
 /// Time that a quick statement may take; steps that read the disk take far longer than others.
 const QUICK_TIME_MAX: Duration = Duration::from_millis(2);
 
+impl Work {
+    /// Limits what runs on this thread from now on.
+    pub(super) fn arm(self, deadline: Instant) {
+        match self {
+            Work::Unbounded => meter::arm(u64::MAX, Some(deadline)),
+            Work::Quick => meter::arm(QUICK_STEPS_MAX, Some(deadline.min(Instant::now() + QUICK_TIME_MAX))),
+        }
+    }
+}
+
+/// Limits the values that a connection may make or meet: a single step on a large one can take longer than all of a
+/// quick read, and nothing stops it.
+pub(super) fn limit_values(connection: &Connection, work: Work) -> rusqlite::Result<()> {
+    let bytes_max = match work {
+        Work::Unbounded => SQL_VALUE_BYTES_MAX,
+        Work::Quick => SQL_QUICK_VALUE_BYTES_MAX,
+    };
+    connection.set_limit(Limit::SQLITE_LIMIT_LENGTH, bytes_max as i32).map(drop)
+}
+
 /// A connection on loan; it returns to the pool when it is dropped.
-struct Loan<'a> {
+pub(super) struct Loan<'a> {
     pool: &'a Pool,
     connection: Option<Connection>,
 }
 
 impl Loan<'_> {
-    fn connection(&self) -> &Connection {
+    pub(super) fn connection(&self) -> &Connection {
         self.connection.as_ref().expect("a loan holds its connection until it is dropped")
     }
 }
@@ -154,6 +174,11 @@ impl Readers {
         &self.pool.path
     }
 
+    /// A connection for one question.
+    pub(super) fn loan(&self) -> Result<Loan<'_>, ReadError> {
+        self.pool.loan()
+    }
+
     /// Runs queries, one result per statement; a text without any statement has none. A write fails as
     /// [`StatementErrorKind::ReadOnly`].
     ///
@@ -161,13 +186,7 @@ impl Readers {
     /// [`ReadError`] when there is no answer at all; a failing statement is an answer.
     pub fn query(&self, statements: &[Statement], options: &ReadOptions) -> Result<Vec<StatementResult>, ReadError> {
         let loan = self.pool.loan()?;
-        // A single step on a large value can take longer than all of a quick read, and nothing stops it.
-        let bytes_max = match options.work {
-            Work::Unbounded => SQL_VALUE_BYTES_MAX,
-            Work::Quick => SQL_QUICK_VALUE_BYTES_MAX,
-        };
-        let limited = loan.connection().set_limit(Limit::SQLITE_LIMIT_LENGTH, bytes_max as i32);
-        limited.map_err(SqlError::storage(&self.pool.path))?;
+        limit_values(loan.connection(), options.work).map_err(SqlError::storage(&self.pool.path))?;
         let query = Query { connection: loan.connection(), options, path: &self.pool.path };
         match options.atomicity {
             Atomicity::EachStatement => query.run(statements),
@@ -188,7 +207,7 @@ impl Readers {
                 match pieces.next() {
                     Ok(Some(prepared)) if !only_reads(&prepared, prepared.sql()) => return Ok(false),
                     Ok(Some(_)) => {}
-                    Ok(None) | Err(Trouble::Failed(_) | Trouble::Interrupted) => break,
+                    Ok(None) | Err(Trouble::Failed(_) | Trouble::OverPageLimit(_) | Trouble::Interrupted) => break,
                     Err(Trouble::Fatal(error)) => return Err(SqlError::storage(&self.pool.path)(error).into()),
                 }
             }
@@ -253,10 +272,7 @@ impl Query<'_> {
         if start >= deadline {
             return Err(Stop::Failed(timeout()));
         }
-        match self.options.work {
-            Work::Unbounded => meter::arm(u64::MAX, Some(deadline)),
-            Work::Quick => meter::arm(QUICK_STEPS_MAX, Some(deadline.min(start + QUICK_TIME_MAX))),
-        }
+        self.options.work.arm(deadline);
         let mut pieces = if self.options.qualify_columns {
             Pieces::uncached(self.connection, &statement.sql)
         } else {
@@ -297,7 +313,7 @@ impl Query<'_> {
             return Stop::Unanswered(ReadError::StepsExhausted);
         }
         match trouble {
-            Trouble::Failed(error) => Stop::Failed(error),
+            Trouble::Failed(error) | Trouble::OverPageLimit(error) => Stop::Failed(error),
             Trouble::Fatal(error) => Stop::Unanswered(SqlError::storage(self.path)(error).into()),
             Trouble::Interrupted => Stop::Failed(timeout()),
         }

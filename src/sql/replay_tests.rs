@@ -8,12 +8,13 @@ use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
 
 use super::admission::trusted;
 use super::connection::open_read_plain;
-use super::database::{BatchEntry, Database};
+use super::database::{BatchEntry, Change, Database};
 use super::readers::Readers;
 use super::tables::{StoredTable, quoted, stored_tables};
 use super::testing::{execute, stamp, timeless};
 use crate::types::command::{Atomicity, Execute, Executed, IdempotencyKey, Outcome, RowsWanted};
-use crate::types::statement::{Statement, Value};
+use crate::types::kv::{Condition, Expiry, Kv, KvOp, KvQuota};
+use crate::types::statement::{Expect, Statement, Value};
 
 const SCHEMA: [&str; 15] = [
     "CREATE TABLE t(id INTEGER PRIMARY KEY, a UNIQUE, b TEXT DEFAULT CURRENT_TIMESTAMP, c DEFAULT (random()), \
@@ -116,21 +117,90 @@ enum Disturbance {
     SmallCache,
 }
 
-fn entries() -> impl Strategy<Value = Vec<Execute>> {
-    let statement = (0..POOL.len(), 0_i64..40).prop_map(|(which, value)| Statement {
+/// One entry of a log.
+#[derive(Clone, Debug)]
+enum Entry {
+    Sql(Execute),
+    Keys(Kv),
+}
+
+impl Entry {
+    fn change(&self) -> Change<'_> {
+        match self {
+            Entry::Sql(execute) => Change::Execute(execute),
+            Entry::Keys(kv) => Change::Kv(kv),
+        }
+    }
+}
+
+fn entries() -> impl Strategy<Value = Vec<Entry>> {
+    let entry = prop_oneof![2 => sql_entry().prop_map(Entry::Sql), 1 => keys_entry().prop_map(Entry::Keys)];
+    proptest::collection::vec(entry, 1..60)
+}
+
+fn idempotency(key: u8) -> Option<IdempotencyKey> {
+    (key < 6).then(|| IdempotencyKey { key: format!("key {}", key % 3), fingerprint: [key / 3; 32] })
+}
+
+/// Sizes around that of the file that the schema makes, so that some statements no longer fit.
+fn database_bytes_max() -> impl Strategy<Value = Option<u64>> {
+    prop_oneof![3 => Just(None), 1 => (40_u64..70).prop_map(|pages| Some(pages * 4096))]
+}
+
+fn sql_entry() -> impl Strategy<Value = Execute> {
+    let expect = prop_oneof![
+        4 => Just(None),
+        1 => (0_u64..3, 0_u64..4).prop_map(|(min, more)| Some(Expect { min, max: (more > 0).then(|| min + more) })),
+    ];
+    let statement = (0..POOL.len(), 0_i64..40, expect).prop_map(|(which, value, expect)| Statement {
         positional: if POOL[which].contains('?') { vec![Value::Integer(value)] } else { Vec::new() },
+        expect,
         ..Statement::new(POOL[which])
     });
-    let entry = (proptest::collection::vec(statement, 1..5), any::<bool>(), any::<bool>(), 0_u8..30);
-    let entry = entry.prop_map(|(statements, transaction, all_rows, key)| Execute {
+    let statements = proptest::collection::vec(statement, 1..5);
+    let entry = (statements, any::<bool>(), any::<bool>(), 0_u8..30, database_bytes_max());
+    entry.prop_map(|(statements, transaction, all_rows, key, database_bytes_max)| Execute {
         statements,
         atomicity: if transaction { Atomicity::Transaction } else { Atomicity::EachStatement },
         rows: if all_rows { RowsWanted::FromAll } else { RowsWanted::FromReturning },
         steps_max: 30_000,
-        idempotency: (key < 6).then(|| IdempotencyKey { key: format!("key {}", key % 3), fingerprint: [key / 3; 32] }),
+        database_bytes_max,
+        idempotency: idempotency(key),
         ..execute(&[])
+    })
+}
+
+fn keys_entry() -> impl Strategy<Value = Kv> {
+    let condition = prop_oneof![
+        4 => Just(Condition::Always),
+        1 => Just(Condition::IfAbsent),
+        1 => Just(Condition::IfPresent),
+        1 => (1_u64..60).prop_map(Condition::IfVersion),
+    ];
+    let expiry = prop_oneof![
+        1 => Just(Expiry::Never),
+        2 => (0_u64..9_000).prop_map(Expiry::AfterMs),
+        1 => (0_u64..60).prop_map(|index| Expiry::AtUnixMs(stamp(index).unix_ms)),
+    ];
+    let bytes = prop_oneof![4 => 0_usize..300, 1 => Just(9_000_usize)];
+    let op = (0_u8..12, any::<bool>(), bytes, condition, expiry).prop_map(|(key, delete, bytes, condition, expiry)| {
+        let key = format!("key {key}").parse().expect("a key");
+        if delete {
+            KvOp::Delete { key, condition }
+        } else {
+            let content_type = (bytes % 3 == 0).then(|| "text/plain".to_owned());
+            KvOp::Put { key, value: vec![bytes as u8; bytes], content_type, condition, expiry }
+        }
     });
-    proptest::collection::vec(entry, 1..40)
+    let quota = (proptest::option::of(2_u64..9), proptest::option::of(200_u64..20_000))
+        .prop_map(|(keys_max, bytes_max)| KvQuota { keys_max, bytes_max });
+    let entry = (proptest::collection::vec(op, 1..6), quota, database_bytes_max(), 0_u8..30);
+    entry.prop_map(|(ops, quota, database_bytes_max, key)| Kv {
+        quota,
+        database_bytes_max,
+        idempotency: idempotency(key),
+        ..Kv::new(crate::types::Namespace::default_namespace(), ops)
+    })
 }
 
 fn plan() -> impl Strategy<Value = Vec<Step>> {
@@ -156,7 +226,7 @@ struct End {
     file: Vec<u8>,
 }
 
-fn run(entries: &[Execute], plan: &[Step]) -> End {
+fn run(entries: &[Entry], plan: &[Step]) -> End {
     let folder = tempfile::tempdir().expect("a folder");
     let mut path = folder.path().join("0.sqlite");
     let mut database = Database::open(&path).expect("opens");
@@ -168,7 +238,7 @@ fn run(entries: &[Execute], plan: &[Step]) -> End {
         let from = database.applied_index() as usize;
         let to = entries.len().min(from + step.batch);
         let batch: Vec<_> = (from..to)
-            .map(|at| BatchEntry { index: at as u64 + 1, stamp: stamp(at as u64 + 1), execute: &entries[at] })
+            .map(|at| BatchEntry { index: at as u64 + 1, stamp: stamp(at as u64 + 1), change: entries[at].change() })
             .collect();
         for (at, outcome) in (from..to).zip(database.apply(&batch).expect("applies")) {
             let outcome = without_times(outcome);
@@ -270,7 +340,7 @@ fn the_same_log_gives_the_same_content_however_it_is_applied() {
     let config = Config { cases, failure_persistence: None, ..Config::default() };
     let mut runner = TestRunner::new_with_rng(config, TestRng::from_seed(RngAlgorithm::ChaCha, &seed_bytes));
     let outcome = runner.run(&(entries(), plan(), plan()), |(mut entries, first, second)| {
-        entries.insert(0, execute(&SCHEMA));
+        entries.insert(0, Entry::Sql(execute(&SCHEMA)));
         let (left, right) = (run(&entries, &first), run(&entries, &second));
         for (at, (l, r)) in left.outcomes.iter().zip(&right.outcomes).enumerate() {
             prop_assert_eq!(l, r, "outcome of entry {}", at + 1);

@@ -10,7 +10,7 @@ use rusqlite::types::ValueRef;
 use rusqlite::{Batch, CachedStatement, Connection, ffi as codes};
 
 use super::error::{failure, is_fatal, message, primary_code};
-use super::{admission, ffi, heap, text};
+use super::{admission, ffi, heap, page_limit, text};
 use crate::types::limits::{SQL_MEMORY_BYTES_MAX, SQL_TEXT_BYTES_MAX};
 use crate::types::statement::{Rows, StatementError, StatementErrorKind, Value};
 
@@ -20,6 +20,8 @@ pub(super) enum Trouble {
     Failed(StatementError),
     /// The meter stopped it.
     Interrupted,
+    /// It would have made the file larger than the entry allows. Its effects are undone with the transaction.
+    OverPageLimit(StatementError),
     /// This machine failed.
     Fatal(rusqlite::Error),
 }
@@ -30,6 +32,8 @@ impl From<rusqlite::Error> for Trouble {
             Trouble::Failed(failure(StatementErrorKind::Refused, reason))
         } else if primary_code(&error) == codes::SQLITE_NOMEM && heap::take_refusal() {
             Trouble::Failed(failure(StatementErrorKind::TooLarge, out_of_budget()))
+        } else if let Some(over) = page_limit::explains(&error) {
+            Trouble::OverPageLimit(over)
         } else if is_fatal(&error) {
             Trouble::Fatal(error)
         } else if primary_code(&error) == codes::SQLITE_INTERRUPT {

@@ -4,10 +4,12 @@ use std::path::PathBuf;
 
 use tempfile::TempDir;
 
-use super::database::{BatchEntry, Database};
-use super::readers::{ReadOptions, Readers};
+use super::database::{BatchEntry, Change, Database};
+use super::kv_read::KvReadOptions;
+use super::readers::{ReadOptions, Readers, Work};
 use crate::types::Namespace;
 use crate::types::command::{Atomicity, Execute, Outcome, RowsWanted, Stamp};
+use crate::types::kv::{Kv, KvFound, KvOutcome, KvQuery};
 use crate::types::statement::{Statement, StatementErrorKind, StatementResult, Value, Written};
 
 /// A database with the log that was sent to it.
@@ -51,9 +53,35 @@ impl Fixture {
         self.index += executes.len() as u64;
         let batch: Vec<_> = (first..)
             .zip(executes)
-            .map(|(index, execute)| BatchEntry { index, stamp: stamp(index), execute })
+            .map(|(index, execute)| BatchEntry { index, stamp: stamp(index), change: Change::Execute(execute) })
             .collect();
         self.database.apply(&batch).expect("applies")
+    }
+
+    /// One entry that changes keys.
+    pub(super) fn change_keys(&mut self, kv: &Kv) -> KvOutcome {
+        self.index += 1;
+        self.change_keys_at(stamp(self.index), kv)
+    }
+
+    /// As the entry that `index` names already, at a time of its own.
+    pub(super) fn change_keys_at(&mut self, stamp: Stamp, kv: &Kv) -> KvOutcome {
+        let entry = BatchEntry { index: self.index, stamp, change: Change::Kv(kv) };
+        match self.database.apply(&[entry]).expect("applies").pop() {
+            Some(Outcome::Kv(outcome)) => outcome,
+            other => panic!("no outcome for keys: {other:?}"),
+        }
+    }
+
+    /// A question about keys at the time of the newest entry.
+    pub(super) fn ask_keys(&self, query: &KvQuery) -> KvFound {
+        self.ask_keys_at(stamp(self.index).unix_ms, query)
+    }
+
+    pub(super) fn ask_keys_at(&self, now_unix_ms: i64, query: &KvQuery) -> KvFound {
+        let deadline = std::time::Instant::now() + std::time::Duration::from_secs(30);
+        let options = KvReadOptions { now_unix_ms, deadline, bytes_max: 1024 * 1024, work: Work::Unbounded };
+        self.readers.kv(query, &options).expect("answers")
     }
 
     /// The results of one entry, without durations.

@@ -54,6 +54,9 @@ pub enum Request {
     NamespaceCreate {
         /// Its name.
         name: Namespace,
+        /// The wallet that owns it; nobody's but the operator's when absent.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        owner: Option<String>,
     },
     /// Which namespaces are there? → [`Namespaces`]
     NamespaceList,
@@ -62,10 +65,39 @@ pub enum Request {
         /// Its name.
         name: Namespace,
     },
+    /// Apply the migrations that are not applied yet. → [`Migrated`]
+    NamespaceMigrate {
+        /// Whose database.
+        name: Namespace,
+        /// All of them, also those applied.
+        files: Vec<SqlFile>,
+    },
+    /// Take somebody into a namespace, or change their role. → [`Done`]
+    MemberSet {
+        /// Where.
+        namespace: Namespace,
+        /// Who.
+        wallet: String,
+        /// `owner`, `admin`, `writer` or `reader`.
+        role: String,
+    },
+    /// Make a new key for signing access tokens; the one before it goes on verifying. → [`Done`]
+    SigningKeyRotate,
+    /// The keys of a namespace. → [`Keys`]
+    KeyList {
+        /// Which.
+        namespace: Namespace,
+    },
     /// Make an API key. → [`CreatedKey`]
     KeyCreate {
         /// What it opens.
         namespace: Namespace,
+        /// What it may do, as a comma list; everything when absent.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        scopes: Option<String>,
+        /// What its maker calls it.
+        #[serde(default)]
+        label: String,
         /// When it ends, from now; never when absent.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         expires_seconds: Option<u64>,
@@ -275,10 +307,53 @@ pub struct NamespaceReport {
 pub struct CreatedKey {
     /// The key: a secret, shown only now.
     pub key: String,
+    /// What it is called in lists.
+    #[serde(default)]
+    pub id: String,
     /// What it opens.
     pub namespace: Namespace,
     /// When it ends, in milliseconds since 1970-01-01 UTC; never when absent.
     pub expires_unix_ms: Option<i64>,
+}
+
+/// The keys of a namespace.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Keys {
+    /// Oldest first.
+    pub keys: Vec<KeyReport>,
+}
+
+/// A key without its text.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct KeyReport {
+    /// What it is called.
+    pub id: String,
+    /// What its maker calls it.
+    pub label: String,
+    /// What it may do.
+    pub scopes: String,
+    /// Who made it.
+    pub created_by: String,
+    /// When, in milliseconds since 1970-01-01 UTC.
+    pub created_unix_ms: i64,
+    /// When it ends; never when absent.
+    pub expires_unix_ms: Option<i64>,
+}
+
+/// A file of SQL.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SqlFile {
+    /// Its name.
+    pub name: String,
+    /// Its text.
+    pub sql: String,
+}
+
+/// Migrations that a request applied.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Migrated {
+    /// Their files, in order; empty when all were applied before.
+    pub applied: Vec<String>,
 }
 
 /// The content of every replica, hashed at one log index.

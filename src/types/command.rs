@@ -6,13 +6,14 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::kv::{Kv, KvOutcome};
 use super::limits;
 use super::names::Namespace;
 use super::node_id::NodeId;
 use super::statement::{Statement, StatementResult};
 
 /// The format of [`Envelope`]s written by this build.
-pub const ENVELOPE_VERSION: u8 = 1;
+pub const ENVELOPE_VERSION: u8 = 2;
 
 /// What the leader fixes when it appends a command, so that every replica computes the same.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -38,6 +39,15 @@ pub enum EnvelopeError {
     /// The entry was written by a newer build.
     #[error("log entry has format {found}, this build reads up to {ENVELOPE_VERSION}: upgrade this node")]
     Version {
+        /// The version byte found.
+        found: u8,
+    },
+    /// The entry was written before the first release.
+    #[error(
+        "log entry has format {found}, which no release wrote and this build does not read: begin with an empty data \
+         directory"
+    )]
+    Unreleased {
         /// The version byte found.
         found: u8,
     },
@@ -71,6 +81,7 @@ impl Envelope {
         match bytes.split_first() {
             None => Err(EnvelopeError::Empty),
             Some((&ENVELOPE_VERSION, body)) => postcard::from_bytes(body).map_err(EnvelopeError::Malformed),
+            Some((&found, _)) if found < ENVELOPE_VERSION => Err(EnvelopeError::Unreleased { found }),
             Some((&found, _)) => Err(EnvelopeError::Version { found }),
         }
     }
@@ -99,22 +110,6 @@ pub enum Command {
         /// Its name.
         namespace: Namespace,
     },
-    /// Store an API key.
-    CreateApiKey {
-        /// BLAKE3 hash of the whole key text; the key itself is not stored.
-        key_hash: [u8; 32],
-        /// The namespace that the key opens.
-        namespace: Namespace,
-        /// When it stops working, in milliseconds since 1970; `None` = never.
-        expires_unix_ms: Option<i64>,
-        /// What its maker calls it.
-        label: String,
-    },
-    /// Remove an API key.
-    RevokeApiKey {
-        /// BLAKE3 hash of the whole key text.
-        key_hash: [u8; 32],
-    },
     /// Store a join token.
     CreateInvite {
         /// BLAKE3 hash of the token's secret.
@@ -142,6 +137,8 @@ pub enum Command {
     },
     /// Every node takes a content hash of every database at exactly this point of the log.
     Checksum,
+    /// Change keys of a namespace.
+    Kv(Kv),
 }
 
 /// SQL to run in one namespace.
@@ -161,6 +158,8 @@ pub struct Execute {
     pub result_rows_max: u64,
     /// Most bytes of all results together.
     pub result_bytes_max: u64,
+    /// Largest size that the namespace's file may grow to, keys included; `None` = any.
+    pub database_bytes_max: Option<u64>,
     /// Runs at most once per key.
     pub idempotency: Option<IdempotencyKey>,
 }
@@ -176,6 +175,7 @@ impl Execute {
             steps_max: limits::WRITE_STEPS_MAX,
             result_rows_max: limits::RESULT_ROWS_MAX as u64,
             result_bytes_max: limits::RESULT_BYTES_MAX as u64,
+            database_bytes_max: None,
             idempotency: None,
         }
     }
@@ -246,6 +246,8 @@ pub enum Outcome {
     Refused(Refusal),
     /// The token was good: the node may join.
     Admitted,
+    /// Keys were changed, or not.
+    Kv(KvOutcome),
 }
 
 /// What SQL gave.
@@ -285,23 +287,23 @@ pub enum Refusal {
     /// The default namespace cannot be dropped.
     #[error("namespace `default` cannot be dropped")]
     DefaultNamespace,
-    /// There is no such API key.
-    #[error("the API key does not exist")]
-    NoSuchApiKey,
+    /// The namespace belongs to debros itself.
+    #[error("namespace `{0}` belongs to debros itself: it cannot be dropped, replaced or opened by a key")]
+    ReservedNamespace(Namespace),
     /// The loaded file is no SQLite database.
     #[error("the file is not a usable SQLite database: {0}")]
     NotADatabase(String),
 }
 
 /// Byte vectors as one block; postcard would otherwise visit every byte.
-mod serde_bytes_vec {
+pub(super) mod serde_bytes_vec {
     use serde::{Deserializer, Serializer, de};
 
-    pub(super) fn serialize<S: Serializer>(bytes: &[u8], serializer: S) -> Result<S::Ok, S::Error> {
+    pub(in crate::types) fn serialize<S: Serializer>(bytes: &[u8], serializer: S) -> Result<S::Ok, S::Error> {
         serializer.serialize_bytes(bytes)
     }
 
-    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<u8>, D::Error> {
+    pub(in crate::types) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<u8>, D::Error> {
         struct Bytes;
         impl<'de> de::Visitor<'de> for Bytes {
             type Value = Vec<u8>;
@@ -333,8 +335,9 @@ mod tests {
     }
 
     #[test]
-    fn a_newer_format_is_refused_by_its_number() {
+    fn another_format_is_refused_by_its_number() {
         assert!(matches!(Envelope::decode(&[9, 1, 2]), Err(EnvelopeError::Version { found: 9 })));
+        assert!(matches!(Envelope::decode(&[1, 1, 2]), Err(EnvelopeError::Unreleased { found: 1 })));
         assert!(matches!(Envelope::decode(&[]), Err(EnvelopeError::Empty)));
         assert!(matches!(Envelope::decode(&[ENVELOPE_VERSION, 200]), Err(EnvelopeError::Malformed(_))));
     }

@@ -75,6 +75,26 @@ pub const IDEMPOTENCY_KEY_BYTES_MAX: usize = 255;
 /// How long an idempotency key is remembered, by the log's clock.
 pub const IDEMPOTENCY_TTL: Duration = Duration::from_secs(24 * 60 * 60);
 
+/// Longest key of the key-value store: a path of some depth fits, and an index page still holds several.
+pub const KV_KEY_BYTES_MAX: usize = 1024;
+
+/// Largest value of the key-value store. What is larger is cheaper kept elsewhere than in a log and on every replica. As
+/// part of what an entry means it cannot change without a new envelope version.
+pub const KV_VALUE_BYTES_MAX: usize = 1024 * 1024;
+
+/// Longest content type that is stored beside a value. Part of what an entry means, as [`KV_VALUE_BYTES_MAX`].
+pub const KV_CONTENT_TYPE_BYTES_MAX: usize = 255;
+
+/// Most changes of one key-value request.
+pub const KV_OPS_PER_REQUEST_MAX: usize = 1000;
+
+/// Most keys that one key-value query names or lists.
+pub const KV_KEYS_PER_QUERY_MAX: usize = 1000;
+
+/// Changes of keys that a namespace remembers for watchers, at least: a watcher that was away for longer lists the keys
+/// again. Part of what an entry means.
+pub const KV_CHANGES_KEPT: u64 = 10_000;
+
 /// Read-only connections kept open per namespace: reads run on as many threads as there are cores, small servers have few.
 pub const READERS_PER_NAMESPACE_MAX: usize = 16;
 
@@ -154,3 +174,73 @@ pub const PEER_EXCHANGE_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Peer exchanges running at once, served and asked together.
 pub const PEER_EXCHANGES_MAX: usize = 16;
+
+/// How long a credential that was found good is believed without another look. Revoking one takes effect everywhere
+/// within this and the time that replication takes.
+pub const CREDENTIAL_CACHE_MAX: Duration = Duration::from_secs(2);
+
+/// Credentials remembered at once: about 500 bytes each.
+pub const CREDENTIALS_CACHED_MAX: usize = 50_000;
+
+/// Keys that sign access tokens and still verify: the one in use and the one before it.
+pub const SIGNING_KEYS_LIVE: i64 = 2;
+
+/// After this a new signing key is made.
+pub const SIGNING_KEY_LIFE: Duration = Duration::from_secs(30 * 24 * 60 * 60);
+
+/// Time between two reads of the signing keys because of tokens that name an unknown one; anybody can make such tokens.
+pub const SIGNING_KEYS_REREAD_MIN: Duration = Duration::from_millis(250);
+
+/// Challenges of one wallet that can be answered at a time; the newest ones. Somebody else's challenges for a wallet
+/// push out the wallet's own only that fast.
+pub const OPEN_NONCES_PER_WALLET_MAX: i64 = 5;
+
+/// Logins of one wallet in one namespace; the oldest end.
+pub const SESSIONS_PER_MEMBER_MAX: i64 = 50;
+
+/// Used refresh tokens of a session that are kept, so that one that comes back is noticed.
+pub const USED_REFRESH_TOKENS_KEPT: i64 = 100;
+
+/// Namespaces that one wallet may own: each is a file on every node.
+pub const NAMESPACES_PER_WALLET_MAX: i64 = 10;
+
+/// Members of a namespace.
+pub const MEMBERS_PER_NAMESPACE_MAX: i64 = 1000;
+
+/// API keys of a namespace.
+pub const API_KEYS_PER_NAMESPACE_MAX: i64 = 200;
+
+/// Registered applications of a namespace.
+pub const APPS_PER_NAMESPACE_MAX: i64 = 1000;
+/// How long a challenge may be answered: time to open a wallet on another device and read what is signed.
+pub const CHALLENGE_TTL: Duration = Duration::from_secs(5 * 60);
+
+/// Life of an access token: also the longest that a gateway cut off from its cluster would still believe a revoked one.
+pub const ACCESS_TOKEN_TTL: Duration = Duration::from_secs(15 * 60);
+
+/// Life of a refresh token: who returns within a month need not take the wallet out.
+pub const REFRESH_TOKEN_TTL: Duration = Duration::from_secs(30 * 24 * 60 * 60);
+
+/// Life of a ticket that opens one WebSocket. It travels in a URL, where logs may keep it.
+pub const WS_TICKET_TTL: Duration = Duration::from_secs(30);
+
+/// How far the clocks of two gateways may differ before one refuses what the other has just issued.
+pub const TOKEN_LEEWAY: Duration = Duration::from_secs(30);
+
+/// Longest access token that is looked at; ours have about 500 bytes.
+pub const TOKEN_BYTES_MAX: usize = 8 * 1024;
+
+/// Longest text of a wallet's signature: `0x` and 130 hex digits fit, and so does every encoding of 64 bytes.
+pub const SIGNATURE_TEXT_BYTES_MAX: usize = 132;
+
+/// Longest purpose of a challenge: a word or two, shown on one line of a wallet's dialogue.
+pub const PURPOSE_BYTES_MAX: usize = 64;
+
+/// Longest domain of a challenge: a DNS name and a port.
+pub const DOMAIN_BYTES_MAX: usize = 253 + 6;
+
+/// Longest URI of a challenge; what browsers and proxies commonly take.
+pub const URI_BYTES_MAX: usize = 2048;
+
+/// Largest secret that is sealed. Seeds of keys have 32 bytes; no file is kept this way.
+pub const SEALED_SECRET_BYTES_MAX: usize = 4 * 1024;

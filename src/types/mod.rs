@@ -2,21 +2,38 @@
 //!
 //! Nothing here does I/O, waits, or knows another module of the crate.
 
+pub mod access;
 pub mod cluster_id;
+pub mod cluster_secret;
 pub mod admin;
 pub mod build;
+pub mod callback_url;
 pub mod command;
+mod excerpt;
 pub mod exit;
+pub mod kv;
+pub mod hex;
+pub mod ip_range;
 pub mod limits;
 pub mod names;
 pub mod node_id;
 pub mod role;
+pub mod scope;
 pub mod statement;
+pub(crate) mod timestamp;
+pub mod wallet;
 
+pub use access::{AccessRole, Action};
 pub use cluster_id::ClusterId;
+pub use cluster_secret::ClusterSecret;
 pub use command::{Command, Envelope, Executed, Outcome, Stamp};
+pub(crate) use excerpt::excerpt;
 pub use exit::Exit;
+pub use ip_range::{InvalidIpRange, IpRange};
+pub use kv::{Key, Kv};
 pub use names::Namespace;
 pub use node_id::NodeId;
 pub use role::Role;
+pub use scope::{Scope, Scopes};
 pub use statement::{Rows, Statement, StatementResult, Value};
+pub use wallet::{Chain, WalletAddress};

@@ -15,6 +15,9 @@ use super::limits::NAMESPACE_BYTES_MAX;
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Namespace(Arc<str>);
 
+/// Outside of the alphabet on purpose: no valid name is equal to it.
+const ACCOUNTS: &str = "_accounts";
+
 /// A text that is no namespace name.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 #[error(
@@ -26,6 +29,24 @@ impl Namespace {
     /// The namespace that exists from the start and belongs to the operator.
     pub fn default_namespace() -> Namespace {
         Namespace(Arc::from("default"))
+    }
+
+    /// The namespace that holds accounts. It belongs to debros itself: nobody can name it from outside.
+    pub fn accounts() -> Namespace {
+        Namespace(Arc::from(ACCOUNTS))
+    }
+
+    /// Whether it belongs to debros itself.
+    pub fn is_reserved(&self) -> bool {
+        *self.0 == *ACCOUNTS
+    }
+
+    /// A name that debros itself has written down: a valid one, or the reserved one.
+    ///
+    /// # Errors
+    /// [`InvalidNamespace`] for any other text.
+    pub fn from_stored(text: &str) -> Result<Namespace, InvalidNamespace> {
+        if text == ACCOUNTS { Ok(Namespace::accounts()) } else { text.parse() }
     }
 
     /// The name.
@@ -66,9 +87,14 @@ impl Serialize for Namespace {
     }
 }
 
+/// Formats for humans (JSON, TOML) carry what people say, who cannot name the reserved namespace. The compact format of
+/// the log and of peers carries what debros has written.
 impl<'de> Deserialize<'de> for Namespace {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Namespace, D::Error> {
-        String::deserialize(deserializer)?.parse().map_err(serde::de::Error::custom)
+        let from_outside = deserializer.is_human_readable();
+        let text = String::deserialize(deserializer)?;
+        let name = if from_outside { text.parse() } else { Namespace::from_stored(&text) };
+        name.map_err(serde::de::Error::custom)
     }
 }
 
@@ -84,5 +110,17 @@ mod tests {
         for bad in ["", "_system", "-a", "A", "a.b", "a/b", "../x", "a b", "é", "a\0", &"a".repeat(64)] {
             assert!(bad.parse::<Namespace>().is_err(), "{bad:?} was accepted");
         }
+    }
+
+    #[test]
+    fn the_reserved_namespace_travels_in_the_log_and_cannot_be_named_from_outside() {
+        let accounts = Namespace::accounts();
+        assert!(accounts.is_reserved() && !Namespace::default_namespace().is_reserved());
+        assert!("_accounts".parse::<Namespace>().is_err());
+        assert!(serde_json::from_str::<Namespace>("\"_accounts\"").is_err());
+        let logged = |name: &str| postcard::from_bytes::<Namespace>(&postcard::to_stdvec(name).expect("encodes"));
+        assert_eq!(logged("_accounts").expect("decodes"), accounts);
+        assert_eq!(logged("acme").expect("decodes").as_str(), "acme");
+        assert!(logged("_system").is_err() && logged("_accounts2").is_err());
     }
 }

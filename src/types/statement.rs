@@ -1,5 +1,7 @@
 //! SQL as values: a statement with its parameters, and what running it gave.
 
+use std::fmt;
+
 use serde::{Deserialize, Serialize};
 
 /// One SQLite value.
@@ -26,6 +28,41 @@ pub struct Statement {
     pub positional: Vec<Value>,
     /// Values for `:name`, `@name` and `$name`, by bare name.
     pub named: Vec<(String, Value)>,
+    /// How many rows it must affect or return; only heeded in a transaction, which it ends when it is not met.
+    pub expect: Option<Expect>,
+}
+
+/// How many rows a statement must affect (a write) or return (a query).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Expect {
+    /// At least so many.
+    pub min: u64,
+    /// At most so many; `None` = any number.
+    pub max: Option<u64>,
+}
+
+impl Expect {
+    /// Exactly so many.
+    pub fn exactly(rows: u64) -> Expect {
+        Expect { min: rows, max: Some(rows) }
+    }
+
+    /// Whether so many rows are what was expected.
+    pub fn is_met_by(self, rows: u64) -> bool {
+        rows >= self.min && self.max.is_none_or(|max| rows <= max)
+    }
+}
+
+impl fmt::Display for Expect {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Expect { min, max } = *self;
+        match max {
+            None => write!(f, "at least {min}"),
+            Some(max) if max == min => write!(f, "exactly {min}"),
+            Some(max) if min == 0 => write!(f, "at most {max}"),
+            Some(max) => write!(f, "{min} to {max}"),
+        }
+    }
 }
 
 impl Statement {
@@ -85,6 +122,8 @@ pub enum StatementErrorKind {
     TooLarge,
     /// Parameters are missing.
     Parameters,
+    /// It affected or returned another number of rows than was expected.
+    Expectation,
 }
 
 /// What one statement of a request gave.

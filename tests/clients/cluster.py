@@ -47,17 +47,23 @@ def until(condition, what, seconds=START_SECONDS_MAX):
 class Node:
     """One process and its data directory."""
 
-    def __init__(self, directory):
+    def __init__(self, directory, settings=None):
         self.directory = directory
+        self.settings = settings or {}
         self.process = None
+        self.role = None
 
     def start(self, *arguments, token=None):
+        """Starts the process: for the first time with its role, later in the same one."""
+        arguments = arguments or (self.role,)
+        self.role = arguments[0]
         address_file = self.directory / "addresses.json"
         # Left behind by a process that was killed; a new one writes its own.
         address_file.unlink(missing_ok=True)
         # Nothing of the machine's own configuration may reach the tests.
         environment = {name: value for name, value in os.environ.items() if not name.startswith("DEBROS_")}
         environment["XDG_CONFIG_HOME"] = str(self.directory.parent)
+        environment.update(self.settings)
         if token:
             environment["DEBROS_JOIN"] = token
         command = [binary(), *arguments, "--data-dir", str(self.directory), "--listen", "/ip4/127.0.0.1/tcp/0"]
@@ -69,8 +75,11 @@ class Node:
         until(lambda: self.process.poll() is not None or address_file.exists(), f"{self.directory.name} is ready")
         if self.process.poll() is not None:
             raise RuntimeError(f"{self.directory.name} ended with {self.process.returncode}:\n{self.log()}")
-        self.sql_address = json.loads(address_file.read_text())["sql"]
-        self.sql_port = int(self.sql_address.rpartition(":")[2])
+        addresses = json.loads(address_file.read_text())
+        self.gateway_address = addresses["gateway"]
+        # A gateway has none.
+        self.sql_address = addresses.get("sql")
+        self.sql_port = int(self.sql_address.rpartition(":")[2]) if self.sql_address else None
 
     def ask(self, *arguments):
         """Runs a command against this node; its standard output."""
@@ -103,21 +112,23 @@ class Node:
 
 
 class Cluster:
-    """Some nodes that all vote."""
+    """Some nodes that all vote. `settings` are environment variables of each."""
 
-    def __init__(self, nodes=3):
+    def __init__(self, nodes=3, settings=None):
         self.root = pathlib.Path(tempfile.mkdtemp(prefix="debros-clients-"))
         self.nodes = []
+        self.gateways = []
         try:
             for number in range(1, nodes + 1):
                 directory = self.root / f"node{number}"
                 directory.mkdir(mode=0o700)
-                node = Node(directory)
-                if self.nodes:
+                node = Node(directory, settings)
+                # Before it starts: whoever started a process that does not get ready still has to end it.
+                self.nodes.append(node)
+                if number > 1:
                     node.start("node", token=self.nodes[0].ask("cluster", "invite"))
                 else:
                     node.start("bootstrap")
-                self.nodes.append(node)
             voters = lambda: self.nodes[0].status()["raft"]["voters"] == nodes
             until(voters, f"{nodes} nodes vote")
         except BaseException:
@@ -140,20 +151,35 @@ class Cluster:
         leader = self.leader()
         return next(node for node in self.nodes if node is not leader and node.process.poll() is None)
 
+    def start_gateway(self, name, settings=None):
+        """A process that stores nothing. It ends with the cluster."""
+        directory = self.root / name
+        directory.mkdir(mode=0o700)
+        gateway = Node(directory, settings)
+        self.gateways.append(gateway)
+        alive = next(node for node in self.nodes if node.process.poll() is None)
+        gateway.start("gateway", token=alive.ask("cluster", "invite", "--role", "gateway"))
+        return gateway
+
     def create_namespace(self, name):
         """Makes a namespace; a key that opens it."""
         self.nodes[0].ask("namespace", "create", name)
         return self.nodes[0].ask("key", "create", "--namespace", name)
 
-    def stop(self):
-        for node in self.nodes:
+    def end(self):
+        """Ends the processes; their data stays."""
+        processes = [node for node in self.gateways + self.nodes if node.process]
+        for node in processes:
             if node.process.poll() is None:
                 node.process.terminate()
-        for node in self.nodes:
+        for node in processes:
             try:
                 node.stop()
             except subprocess.TimeoutExpired:
                 print(f"{node.directory.name} did not stop:\n{node.log()}", file=sys.stderr)
+
+    def stop(self):
+        self.end()
         shutil.rmtree(self.root, ignore_errors=True)
 
 

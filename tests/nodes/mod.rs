@@ -6,5 +6,7 @@ mod joining;
 mod leadership;
 mod membership;
 mod namespaces;
+mod private_files;
+mod remote;
 mod single;
 mod three;

@@ -9,7 +9,7 @@ const LAYERS: &[&[&str]] = &[
     &["sql", "mesh", "auth", "client"],
     &["raft"],
     &["cluster"],
-    &["kv", "pubsub", "http"],
+    &["kv", "accounts", "pubsub", "http"],
     &["bench"],
     &["gateway", "rqlite_api"],
     &["config"],
@@ -22,10 +22,12 @@ const ONLY: &[(&str, &[&str])] = &[
     ("client", &[]),
     ("bench", &["tasks", "http"]),
     ("sql", &[]),
+    // Pure decisions over values.
+    ("auth", &[]),
     ("http", &["tasks"]),
     // HTTP never reaches below the cluster.
-    ("gateway", &["tasks", "cluster", "kv", "pubsub", "http", "auth"]),
-    ("rqlite_api", &["tasks", "cluster", "http", "auth"]),
+    ("gateway", &["tasks", "cluster", "kv", "accounts", "pubsub", "http", "auth"]),
+    ("rqlite_api", &["tasks", "cluster", "accounts", "http", "auth"]),
     ("config", &["telemetry"]),
     ("cli", &["daemon", "config", "telemetry", "bench"]),
 ];
@@ -35,6 +37,9 @@ const LIBRARIES: &[(&str, &[&str])] = &[
     ("libp2p::", &["mesh"]),
     ("openraft::", &["raft"]),
     ("rusqlite::", &["sql", "raft"]),
+    ("jsonwebtoken::", &["auth"]),
+    ("secp256k1::", &["auth"]),
+    ("chacha20poly1305::", &["auth"]),
     ("hyper::", &["http", "gateway", "rqlite_api", "client"]),
 ];
 

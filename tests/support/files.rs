@@ -63,6 +63,8 @@ pub(crate) fn flip_everywhere(path: &Path, text: &str) {
 /// Copies a directory with everything in it.
 pub(crate) fn copy(from: &Path, to: &Path) {
     std::fs::create_dir_all(to).expect("a new directory");
+    let permissions = std::fs::metadata(from).expect("a directory").permissions();
+    std::fs::set_permissions(to, permissions).expect("the same mode");
     for entry in std::fs::read_dir(from).expect("a readable directory") {
         let entry = entry.expect("an entry");
         let kind = entry.file_type().expect("a type");

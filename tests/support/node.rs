@@ -42,16 +42,33 @@ pub(crate) struct Launch {
     pub(crate) env: Vec<(String, String)>,
     /// Largest file that it may write, in KiB.
     pub(crate) file_kib_max: Option<u64>,
+    /// The umask that it is started with, in octal; that of the tests when absent.
+    pub(crate) umask: Option<&'static str>,
 }
 
 impl Launch {
     pub(crate) fn new(role: &'static str) -> Launch {
-        Launch { role, host: "127.0.0.1".to_owned(), flags: Vec::new(), env: Vec::new(), file_kib_max: None }
+        Launch {
+            role,
+            host: "127.0.0.1".to_owned(),
+            flags: Vec::new(),
+            env: Vec::new(),
+            file_kib_max: None,
+            umask: None,
+        }
     }
 
     pub(crate) fn flag(mut self, name: &str, value: &str) -> Launch {
         self.flags.extend([name.to_owned(), value.to_owned()]);
         self
+    }
+
+    /// What a shell does before it becomes the daemon.
+    fn shell(&self) -> Option<String> {
+        // Without the signal a write fails with an error, as on a full disk.
+        let limit = self.file_kib_max.map(|kib| format!("trap '' XFSZ; ulimit -f {kib};"));
+        let umask = self.umask.map(|umask| format!("umask {umask};"));
+        (limit.is_some() || umask.is_some()).then(|| [limit, umask].map(Option::unwrap_or_default).concat())
     }
 
     /// Sets a configuration key as `SECTION__KEY`.
@@ -126,13 +143,11 @@ impl TestNode {
         assert!(self.process.is_none(), "it runs already");
         // A killed process leaves it behind.
         let _ = std::fs::remove_file(self.data.join("addresses.json"));
-        let mut command = match self.launch.file_kib_max {
+        let mut command = match self.launch.shell() {
             None => command(binary()),
-            Some(kib) => {
+            Some(script) => {
                 let mut shell = command("bash");
-                // Without the signal a write fails with an error, as on a full disk.
-                shell.args(["-c", "trap '' XFSZ; ulimit -f \"$1\"; shift; exec \"$@\"", "bash", &kib.to_string()]);
-                shell.arg(binary());
+                shell.args(["-c", &format!("{script} exec \"$@\""), "bash"]).arg(binary());
                 shell
             }
         };
@@ -184,6 +199,11 @@ impl TestNode {
         let mut process = self.process.take().expect("it runs");
         process.signal("TERM");
         process.wait()
+    }
+
+    /// Sends a signal by name, as `kill` knows it.
+    pub(crate) fn signal(&self, name: &str) {
+        self.process.as_ref().expect("it runs").signal(name);
     }
 
     /// Waits until it ends by itself.

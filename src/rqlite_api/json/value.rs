@@ -5,8 +5,8 @@ use base64::engine::general_purpose::STANDARD as BASE64;
 
 use super::super::go_number::{NotFinite, write_float, write_integer, write_unsigned};
 use super::super::go_string::write_string;
-use super::super::timestamp;
 use super::{BlobForm, Style, write_list};
+use crate::types::timestamp;
 use crate::types::{Rows, Value};
 
 /// What a declared type changes about the values in its column.

@@ -1,4 +1,4 @@
-//! Columns declared `date`, `datetime` or `timestamp`: text and integers as RFC 3339, the form that rqlite's clients read.
+//! Columns declared `date`, `datetime` or `timestamp`: text and integers as RFC 3339, the form that clients read.
 //!
 //! Text that is no time is returned as it is. rqlite answers `0001-01-01T00:00:00Z` for it, which loses the data.
 
@@ -8,7 +8,7 @@ use std::io::Write as _;
 const MILLISECONDS_FROM: i64 = 1_000_000_000_000;
 
 /// Appends `unix` as RFC 3339 in UTC, without quotes. `false`, and nothing appended, outside of the years 0 to 9999.
-pub(super) fn write_unix(out: &mut Vec<u8>, unix: i64) -> bool {
+pub(crate) fn write_unix(out: &mut Vec<u8>, unix: i64) -> bool {
     let milliseconds = !(-MILLISECONDS_FROM..=MILLISECONDS_FROM).contains(&unix);
     let (seconds, nanoseconds) =
         if milliseconds { (unix.div_euclid(1000), unix.rem_euclid(1000) * 1_000_000) } else { (unix, 0) };
@@ -30,7 +30,7 @@ pub(super) fn write_unix(out: &mut Vec<u8>, unix: i64) -> bool {
 }
 
 /// Appends `text` as RFC 3339, keeping its offset, without quotes. `false`, and nothing appended, when it is no time.
-pub(super) fn write_text(out: &mut Vec<u8>, text: &str) -> bool {
+pub(crate) fn write_text(out: &mut Vec<u8>, text: &str) -> bool {
     match parse(text.strip_suffix('Z').unwrap_or(text).as_bytes()) {
         Some(moment) => {
             write_rfc3339(out, &moment);

@@ -1,0 +1,120 @@
+//! One request on its way through an endpoint.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use hyper::Method;
+use hyper::header::HeaderMap;
+use serde::de::DeserializeOwned;
+
+use super::Face;
+use super::credential::Presented;
+use super::error::{ApiError, Code};
+use super::json;
+use super::query::Query;
+use super::request::check_json;
+use super::route::PathParameters;
+use crate::accounts::Identified;
+use crate::auth::{Grant, Principal};
+use crate::types::{Action, Namespace};
+
+/// How long looking at a credential again may take.
+const RECHECK_MAX: Duration = Duration::from_secs(5);
+
+/// A request whose path, caller and body are known and allowed.
+pub(super) struct Call {
+    pub(super) face: Arc<Face>,
+    pub(super) method: Method,
+    pub(super) path: PathParameters,
+    pub(super) query: Query,
+    pub(super) headers: HeaderMap,
+    pub(super) body: Bytes,
+    /// Path and query as they were sent.
+    pub(super) target: String,
+    /// Who asks; `None` where everybody may.
+    pub(super) identified: Option<Identified>,
+    /// Proof that the caller may do what the route's policy says, where that is an action.
+    pub(super) grant: Option<Grant>,
+    /// When the caller stops waiting.
+    pub(super) deadline: Instant,
+}
+
+impl Call {
+    /// Who asks.
+    ///
+    /// # Errors
+    /// [`Code::Unauthenticated`] on a public route, where nobody was asked for a credential.
+    pub(super) fn identified(&self) -> Result<&Identified, ApiError> {
+        self.identified.as_ref().ok_or_else(|| Code::Unauthenticated.into())
+    }
+
+    /// Who asks.
+    ///
+    /// # Errors
+    /// As [`Call::identified`].
+    pub(super) fn principal(&self) -> Result<&Principal, ApiError> {
+        self.identified().map(|identified| &identified.principal)
+    }
+
+    /// The namespace in which the caller acts when the request names none.
+    ///
+    /// # Errors
+    /// As [`Call::identified`].
+    pub(super) fn own_namespace(&self) -> Result<&Namespace, ApiError> {
+        Ok(self.principal()?.namespace().unwrap_or(self.face.home()))
+    }
+
+    /// Leave to do something in a namespace that the request names.
+    ///
+    /// # Errors
+    /// What is in the way.
+    pub(super) fn grant_in(&self, namespace: &Namespace, action: Action) -> Result<Grant, ApiError> {
+        Ok(self.principal()?.grant(namespace, action)?)
+    }
+
+    /// Leave to do something in the caller's own namespace.
+    ///
+    /// # Errors
+    /// What is in the way.
+    pub(super) fn grant_here(&self, action: Action) -> Result<Grant, ApiError> {
+        self.grant_in(self.own_namespace()?, action)
+    }
+
+    /// What a `{parameter}` of the path caught.
+    pub(super) fn path_parameter(&self, name: &str) -> &str {
+        self.path.iter().find(|(known, _)| known == name).map_or("", |(_, value)| value)
+    }
+
+    /// Whether the credential that let the caller in would still do, for answers that last.
+    pub(super) async fn still_allowed(&self) -> bool {
+        let Some(grant) = &self.grant else { return true };
+        let Ok(presented) = Presented::read(&self.headers) else { return false };
+        let face = &self.face;
+        let deadline = Instant::now() + RECHECK_MAX;
+        let identified =
+            face.authenticator.identify(face.accounts(), &presented, &self.headers, &face.origins, deadline).await;
+        match identified {
+            Ok(identified) => identified.principal.grant(grant.namespace(), grant.action()).is_ok(),
+            // That nobody can be asked is no reason to send anybody away.
+            Err(error) => error.code() != Code::Unauthenticated,
+        }
+    }
+
+    /// Proof that the caller may do this, and the namespace where.
+    ///
+    /// # Errors
+    /// [`Code::Forbidden`] on a route whose policy is no action.
+    pub(super) fn grant(&self) -> Result<&Grant, ApiError> {
+        self.grant.as_ref().ok_or_else(|| Code::Forbidden.into())
+    }
+
+    /// The JSON body.
+    ///
+    /// # Errors
+    /// When it says to be something else, is no JSON, or has another shape.
+    pub(super) fn json<T: DeserializeOwned>(&self) -> Result<T, ApiError> {
+        check_json(&self.headers)?;
+        json::decode(&self.body)
+    }
+}
