@@ -3,7 +3,7 @@
 
 use std::time::{Duration, Instant};
 
-use debros::sql::{BatchEntry, Change, Database, ReadOptions, Readers, Work};
+use debros::sql::{BatchEntry, Change, Database, ReadError, ReadOptions, Readers, Work};
 use debros::types::command::{Execute, Stamp};
 use debros::types::kv::{Condition, Expiry, Kv, KvOp};
 use debros::types::{Namespace, Statement, Value};
@@ -90,7 +90,7 @@ fn put_rate(database: &mut Database, size: u64) -> f64 {
 }
 
 fn read_rate(readers: &Readers) -> f64 {
-    let mut reads = 0_u64;
+    let (mut reads, mut again) = (0_u64, 0_u64);
     let start = Instant::now();
     while start.elapsed() < READ_TIME {
         for id in 1..=1_000 {
@@ -98,10 +98,19 @@ fn read_rate(readers: &Readers) -> f64 {
                 positional: vec![Value::Integer(id * 7)],
                 ..Statement::new("SELECT id, a, b FROM t WHERE id = ?")
             };
-            let options = ReadOptions { work: Work::Quick, ..ReadOptions::default() };
-            readers.query(&[statement], &options).expect("answers");
+            // As a node does it: a thread that was put aside for longer than a quick read may take reads again.
+            let quick = ReadOptions { work: Work::Quick, ..ReadOptions::default() };
+            match readers.query(std::slice::from_ref(&statement), &quick) {
+                Err(ReadError::StepsExhausted) => {
+                    again += 1;
+                    readers.query(&[statement], &ReadOptions::default())
+                }
+                answered => answered,
+            }
+            .expect("answers");
             reads += 1;
         }
     }
+    eprintln!("reads that were not quick: {again} of {reads}");
     reads as f64 / start.elapsed().as_secs_f64()
 }

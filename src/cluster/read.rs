@@ -261,17 +261,17 @@ impl Cluster {
     }
 }
 
+/// Whether a node that takes itself for the leader is as fresh as asked. One that is cut off does not notice at once
+/// that others have elected another; until a quorum has been silent for the lease there can be none.
+fn leads_freshly(silence: Option<Duration>, lease: Duration, max_age: Duration) -> bool {
+    silence.is_some_and(|silence| silence <= max_age.max(lease))
+}
+
 fn read_error(error: ReadError) -> ClusterError {
     match error {
         ReadError::DeadlinePassed => ClusterError::Timeout,
         error => storage(error),
     }
-}
-
-/// Whether a node that takes itself for the leader is as fresh as asked. One that is cut off does not notice at once
-/// that others have elected another; until a quorum has been silent for the lease there can be none.
-fn leads_freshly(silence: Option<Duration>, lease: Duration, max_age: Duration) -> bool {
-    silence.is_some_and(|silence| silence <= max_age.max(lease))
 }
 
 pub(super) fn storage(error: impl std::fmt::Display) -> ClusterError {

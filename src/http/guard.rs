@@ -1,6 +1,7 @@
 //! A TCP stream that fails when its other side is silent, or deaf, for too long. hyper has one time limit for both the
 //! headers of a request and the pause before it, and none for an answer that nobody takes, which holds its buffers for
-//! ever.
+//! ever. A byte taken now and then is as good as none: time spent waiting is a debt, and only bytes taken at a
+//! [least rate](RATE_MIN) pay it back.
 
 use std::future::Future;
 use std::io;
@@ -14,14 +15,6 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, Sleep};
 
-/// Bytes a second below which the reader of an answer falls into debt: a lame mobile link. A byte now and then is as good
-/// as none.
-const RATE_MIN: f64 = 32.0 * 1024.0;
-
-fn debt_after(debt: Duration, waited: Duration, taken: usize) -> Duration {
-    (debt + waited).saturating_sub(Duration::from_secs_f64(taken as f64 / RATE_MIN))
-}
-
 /// Longest silences of a connection.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Patience {
@@ -29,7 +22,7 @@ pub(super) struct Patience {
     pub(super) idle: Duration,
     /// From the first byte of a request to the end of its headers.
     pub(super) head: Duration,
-    /// Without the client taking what it is sent, at the least rate.
+    /// Without the client taking an answer as fast as it must.
     pub(super) stall: Duration,
 }
 
@@ -92,6 +85,13 @@ impl Drop for Serving {
     }
 }
 
+/// Bytes a second below which a client that takes an answer falls into debt: a lame mobile link.
+const RATE_MIN: f64 = 32.0 * 1024.0;
+
+fn debt_after(debt: Duration, waited: Duration, taken: usize) -> Duration {
+    (debt + waited).saturating_sub(Duration::from_secs_f64(taken as f64 / RATE_MIN))
+}
+
 /// The guarded stream.
 pub(super) struct Guard {
     stream: TcpStream,
@@ -103,7 +103,7 @@ pub(super) struct Guard {
     deadline: Instant,
     /// Fires at `deadline` or before; moved only when it must be, which is seldom.
     silence: Pin<Box<Sleep>>,
-    /// Time spent waiting for the reader that what it took since has not made up for.
+    /// Time spent waiting for the client to take something, less what it has paid back.
     debt: Duration,
     /// Runs while a write waits, with the moment from which it does.
     stalled: Option<(Instant, Pin<Box<Sleep>>)>,

@@ -5,18 +5,15 @@
 
 use std::time::Instant;
 
-use rusqlite::limits::Limit;
 use rusqlite::types::ValueRef;
 use rusqlite::{Connection, OptionalExtension, Row};
 
 use super::error::{ReadError, SqlError, from_code, primary_code};
 use super::kv::kind_number;
-use super::meter;
-use super::readers::{QUICK_STEPS_MAX, QUICK_TIME_MAX, Readers, Work};
+use super::readers::{Readers, Work, limit_values};
 use super::statement::{run_own, with_own};
 use crate::types::Key;
 use crate::types::kv::{KvChange, KvChangeKind, KvEntry, KvFound, KvQuery, KvValues};
-use crate::types::limits::SQL_VALUE_BYTES_MAX;
 
 /// What a question may cost.
 #[derive(Clone, Copy, Debug)]
@@ -39,15 +36,9 @@ impl Readers {
     pub fn kv(&self, query: &KvQuery, options: &KvReadOptions) -> Result<KvFound, ReadError> {
         let loan = self.loan()?;
         let connection = loan.connection();
-        // A quick query of SQL before this one may have left a lower limit; values stored under keys are below this one.
-        let limited = connection.set_limit(Limit::SQLITE_LIMIT_LENGTH, SQL_VALUE_BYTES_MAX as i32);
-        limited.map_err(SqlError::storage(self.path()))?;
-        match options.work {
-            Work::Unbounded => meter::arm(u64::MAX, Some(options.deadline)),
-            Work::Quick => {
-                meter::arm(QUICK_STEPS_MAX, Some(options.deadline.min(Instant::now() + QUICK_TIME_MAX)));
-            }
-        }
+        // Our own statements do nothing with values but copy them.
+        limit_values(connection, Work::Unbounded).map_err(SqlError::storage(self.path()))?;
+        options.work.arm(options.deadline);
         let asked = Asked { connection, options };
         let answer = match query {
             KvQuery::Get { keys, values } if keys.len() == 1 => asked.get(keys, *values),

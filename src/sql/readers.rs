@@ -90,6 +90,26 @@ pub(super) const QUICK_STEPS_MAX: u64 = 20_000;
 /// Time that a quick statement may take; steps that read the disk take far longer than others.
 pub(super) const QUICK_TIME_MAX: Duration = Duration::from_millis(2);
 
+impl Work {
+    /// Limits what runs on this thread from now on.
+    pub(super) fn arm(self, deadline: Instant) {
+        match self {
+            Work::Unbounded => meter::arm(u64::MAX, Some(deadline)),
+            Work::Quick => meter::arm(QUICK_STEPS_MAX, Some(deadline.min(Instant::now() + QUICK_TIME_MAX))),
+        }
+    }
+}
+
+/// Limits the values that a connection may make or meet: a single step on a large one can take longer than all of a
+/// quick read, and nothing stops it.
+pub(super) fn limit_values(connection: &Connection, work: Work) -> rusqlite::Result<()> {
+    let bytes_max = match work {
+        Work::Unbounded => SQL_VALUE_BYTES_MAX,
+        Work::Quick => SQL_QUICK_VALUE_BYTES_MAX,
+    };
+    connection.set_limit(Limit::SQLITE_LIMIT_LENGTH, bytes_max as i32).map(drop)
+}
+
 /// A connection on loan; it returns to the pool when it is dropped.
 pub(super) struct Loan<'a> {
     pool: &'a Pool,
@@ -166,13 +186,7 @@ impl Readers {
     /// [`ReadError`] when there is no answer at all; a failing statement is an answer.
     pub fn query(&self, statements: &[Statement], options: &ReadOptions) -> Result<Vec<StatementResult>, ReadError> {
         let loan = self.pool.loan()?;
-        // A single step on a large value can take longer than all of a quick read, and nothing stops it.
-        let bytes_max = match options.work {
-            Work::Unbounded => SQL_VALUE_BYTES_MAX,
-            Work::Quick => SQL_QUICK_VALUE_BYTES_MAX,
-        };
-        let limited = loan.connection().set_limit(Limit::SQLITE_LIMIT_LENGTH, bytes_max as i32);
-        limited.map_err(SqlError::storage(&self.pool.path))?;
+        limit_values(loan.connection(), options.work).map_err(SqlError::storage(&self.pool.path))?;
         let query = Query { connection: loan.connection(), options, path: &self.pool.path };
         match options.atomicity {
             Atomicity::EachStatement => query.run(statements),
@@ -258,10 +272,7 @@ impl Query<'_> {
         if start >= deadline {
             return Err(Stop::Failed(timeout()));
         }
-        match self.options.work {
-            Work::Unbounded => meter::arm(u64::MAX, Some(deadline)),
-            Work::Quick => meter::arm(QUICK_STEPS_MAX, Some(deadline.min(start + QUICK_TIME_MAX))),
-        }
+        self.options.work.arm(deadline);
         let mut pieces = if self.options.qualify_columns {
             Pieces::uncached(self.connection, &statement.sql)
         } else {

@@ -30,10 +30,10 @@ impl From<rusqlite::Error> for Trouble {
     fn from(error: rusqlite::Error) -> Trouble {
         if let Some(reason) = ffi::take_refusal() {
             Trouble::Failed(failure(StatementErrorKind::Refused, reason))
-        } else if let Some(over) = page_limit::explains(&error) {
-            Trouble::OverPageLimit(over)
         } else if primary_code(&error) == codes::SQLITE_NOMEM && heap::take_refusal() {
             Trouble::Failed(failure(StatementErrorKind::TooLarge, out_of_budget()))
+        } else if let Some(over) = page_limit::explains(&error) {
+            Trouble::OverPageLimit(over)
         } else if is_fatal(&error) {
             Trouble::Fatal(error)
         } else if primary_code(&error) == codes::SQLITE_INTERRUPT {
