@@ -94,7 +94,7 @@ pub(super) fn routes() -> Vec<Route> {
                     ("signature_verified", boolean()),
                 ]),
             )
-            .fails(&[Code::NotMember]),
+            .fails(&[Code::NotMember, Code::TooMany]),
         login("/v1/auth/register", "register", "Register an application with a signed challenge.", |call| {
             Box::pin(register(call))
         })
@@ -117,7 +117,7 @@ pub(super) fn routes() -> Vec<Route> {
                 ("signature_verified", boolean()),
             ])),
         )
-        .fails(&[Code::NotMember]),
+        .fails(&[Code::NotMember, Code::TooMany]),
         login("/v1/auth/api-key", "issueApiKey", "An API key, for a signed challenge or an access token.", |call| {
             Box::pin(api_key(call))
         })
