@@ -23,6 +23,7 @@ pub(super) struct Find {
     options: Option<FindOptions>,
     /// The options may stand here as well.
     #[serde(flatten)]
+/// The members of `options`, which may also stand beside it.
     top_level: FindOptions,
 }
 
@@ -78,7 +79,7 @@ struct Query {
 }
 
 impl Find {
-    /// The query; `limit` is for `find-one`.
+    /// The query, with the options that stand beside `options`; `limit` is for `find-one`.
     ///
     /// # Errors
     /// When a member is not what it must be; the message names it.
@@ -328,7 +329,7 @@ fn quoted(text: &str) -> Option<String> {
         let first = text.chars().next().is_some_and(|c| c.is_alphabetic() || c == '_');
         (first && text.chars().all(|c| c.is_alphanumeric() || c == '_' || c == '$')).then_some(text)
     };
-    inner.or_else(bare).map(|name| format!("\"{}\"", name.replace('"', "\"\"")))
+    inner.or_else(bare).map(|name| format!("`{}`", name.replace('`', "``")))
 }
 
 fn list(member: &str, terms: &[String], render: impl Fn(&Term) -> Option<String>) -> Result<String, ApiError> {
@@ -456,9 +457,9 @@ mod tests {
         let (sql, values) = select(body).expect("a query");
         assert_eq!(
             sql,
-            "SELECT \"u\".\"id\", COUNT(*) AS \"total\", MAX(DISTINCT \"odd name\"), \"u\".* FROM \"users\" AS \"u\" \
-             LEFT JOIN \"posts\" AS \"p\" ON (p.user = u.id) WHERE (age > ?) OR (name = 'it''s; fine') \
-             GROUP BY \"u\".\"id\" ORDER BY \"total\" DESC, \"u\".\"id\" LIMIT ? OFFSET ?"
+            "SELECT `u`.`id`, COUNT(*) AS `total`, MAX(DISTINCT `odd name`), `u`.* FROM `users` AS `u` \
+             LEFT JOIN `posts` AS `p` ON (p.user = u.id) WHERE (age > ?) OR (name = 'it''s; fine') \
+             GROUP BY `u`.`id` ORDER BY `total` DESC, `u`.`id` LIMIT ? OFFSET ?"
         );
         assert_eq!(values, 3);
     }
@@ -470,11 +471,11 @@ mod tests {
                 .expect("a query");
         assert_eq!(
             sql,
-            "SELECT * FROM \"t\" WHERE \"a\" = ? AND \"b\" IS NULL AND \"c\" IN (?, ?) ORDER BY \"a\" LIMIT ? OFFSET ?"
+            "SELECT * FROM `t` WHERE `a` = ? AND `b` IS NULL AND `c` IN (?, ?) ORDER BY `a` LIMIT ? OFFSET ?"
         );
         assert_eq!(values, 5);
-        assert_eq!(find(r#"{"table":"t"}"#).expect("a query").0, "SELECT * FROM \"t\"");
-        assert_eq!(find(r#"{"table":"t","offset":7}"#).expect("a query").0, "SELECT * FROM \"t\" LIMIT ? OFFSET ?");
+        assert_eq!(find(r#"{"table":"t"}"#).expect("a query").0, "SELECT * FROM `t`");
+        assert_eq!(find(r#"{"table":"t","offset":7}"#).expect("a query").0, "SELECT * FROM `t` LIMIT ? OFFSET ?");
     }
 
     #[test]
@@ -490,7 +491,7 @@ mod tests {
         {
             let body = serde_json::json!({ "table": "t", "order_by": [term] }).to_string();
             let accepted = find(&body).map(|(sql, _)| sql);
-            assert!(accepted.is_err() || accepted == Ok("SELECT * FROM \"t\" ORDER BY \"CASE\"".to_owned()), "{term}");
+            assert!(accepted.is_err() || accepted == Ok("SELECT * FROM `t` ORDER BY `CASE`".to_owned()), "{term}");
         }
         for expression in ["1) OR (1", "1; DROP TABLE t", "1 -- x", "1 /* x", "'open", "(1", "", "a = \"", "[x"] {
             let body = serde_json::json!({ "table": "t", "where": [{ "expr": expression }] }).to_string();
