@@ -277,7 +277,10 @@ impl ApiError {
             StatementErrorKind::Sqlite if error.message.starts_with("no such table") => Code::NoSuchTable,
             StatementErrorKind::Sqlite | StatementErrorKind::Parameters => Code::StatementFailed,
             StatementErrorKind::ReadOnly | StatementErrorKind::Refused => Code::StatementRefused,
-            StatementErrorKind::Timeout => Code::StatementLimit,
+            StatementErrorKind::Timeout => return Code::StatementLimit.into(),
+            StatementErrorKind::TooLarge if error.message.starts_with("the namespace's database") => {
+                Code::QuotaExceeded
+            }
             StatementErrorKind::TooLarge => Code::ResultTooLarge,
             StatementErrorKind::Expectation => Code::ExpectationFailed,
         };

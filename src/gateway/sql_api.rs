@@ -91,6 +91,7 @@ pub(super) fn routes() -> Vec<Route> {
 }
 
 const STATEMENT_ERRORS: &[Code] = &[
+    Code::QuotaExceeded,
     Code::StatementFailed,
     Code::StatementRefused,
     Code::StatementLimit,
@@ -198,7 +199,9 @@ async fn exec(call: Call) -> Result<Reply, ApiError> {
     let statement = call.json::<One>()?.statement()?;
     let done = write(&call, vec![statement], Atomicity::EachStatement, RowsWanted::FromReturning).await?;
     let mut body = match done.executed.results.first() {
-        Some(StatementResult::Failed(error)) => return Err(ApiError::statement(error)),
+        Some(StatementResult::Failed(error)) => {
+            return Err(ApiError::statement(error).outcome(ErrorOutcome::NotExecuted));
+        }
         Some(StatementResult::Rows(rows)) => {
             json!({ "rows_affected": rows.values.len(), "last_insert_id": 0, "items": objects(rows) })
         }
@@ -341,7 +344,7 @@ async fn table_statement(call: &Call, sql: String, status: StatusCode) -> Result
     let statements = vec![Statement::new(sql)];
     let done = write(call, statements, Atomicity::EachStatement, RowsWanted::FromReturning).await?;
     match done.executed.results.first() {
-        Some(StatementResult::Failed(error)) => Err(ApiError::statement(error)),
+        Some(StatementResult::Failed(error)) => Err(ApiError::statement(error).outcome(ErrorOutcome::NotExecuted)),
         _ => Ok(done.answer(status, &json!({ "status": "ok" }))),
     }
 }
