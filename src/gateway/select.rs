@@ -21,14 +21,11 @@ pub(super) struct Find {
     criteria: Option<Map<String, Json>>,
     #[serde(default)]
     options: Option<FindOptions>,
-    /// The options may stand here as well.
-    #[serde(flatten)]
-/// The members of `options`, which may also stand beside it.
-    top_level: FindOptions,
 }
 
+/// The members of `options`, which may also stand beside it.
 #[derive(Clone, Debug, Default, Deserialize)]
-struct FindOptions {
+pub(super) struct FindOptions {
     select: Option<Vec<String>>,
     order_by: Option<Vec<String>>,
     group_by: Option<Vec<String>>,
@@ -83,8 +80,8 @@ impl Find {
     ///
     /// # Errors
     /// When a member is not what it must be; the message names it.
-    pub(super) fn statement(self, limit: Option<u64>) -> Result<Statement, ApiError> {
-        let options = self.options.unwrap_or_default().or(self.top_level);
+    pub(super) fn statement(self, beside: FindOptions, limit: Option<u64>) -> Result<Statement, ApiError> {
+        let options = self.options.unwrap_or_default().or(beside);
         let mut query = Query::from(&options.select, &self.table, None)?;
         query.joins(&options.joins)?;
         let mut first = true;
@@ -318,8 +315,9 @@ fn column(text: &str) -> Option<String> {
     Some(quoted?.join("."))
 }
 
-/// A name as SQL has it between double quotes; already quoted ones are taken apart first. Any character may be in a
-/// quoted name; a bare one is what people write without thinking.
+/// A name in backquotes; already quoted ones are taken apart first. Any character may be in a quoted name; a bare one is
+/// what people write without thinking. Not in SQL's own double quotes: SQLite takes those for a text where no column has
+/// the name, so a mistyped column would be compared as a text instead of being refused.
 fn quoted(text: &str) -> Option<String> {
     let inner = [('"', '"'), ('`', '`'), ('[', ']')].into_iter().find_map(|(open, close)| {
         let inner = text.strip_prefix(open)?.strip_suffix(close)?;
@@ -444,7 +442,8 @@ mod tests {
 
     fn find(body: &str) -> Result<(String, usize), String> {
         let find: Find = serde_json::from_str(body).expect("a body");
-        let statement = find.statement(None).map_err(|error| format!("{error:?}"))?;
+        let top_level: FindOptions = serde_json::from_str(body).expect("options");
+        let statement = find.statement(top_level, None).map_err(|error| format!("{error:?}"))?;
         Ok((statement.sql, statement.positional.len()))
     }
 

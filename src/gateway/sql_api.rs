@@ -15,7 +15,7 @@ use super::call::Call;
 use super::error::{ApiError, Code, Effect, Outcome as ErrorOutcome};
 use super::reply::{self, Reply};
 use super::route::{Content, Policy, Route, Tag};
-use super::select::{Find, Select, table_name};
+use super::select::{Find, FindOptions, Select, table_name};
 use super::sql_value::{Arguments, lists, objects};
 use super::{consistency, sql_schema as schema};
 use crate::cluster::{Read, script};
@@ -170,12 +170,12 @@ async fn query(call: Call) -> Result<Reply, ApiError> {
 }
 
 async fn find(call: Call) -> Result<Reply, ApiError> {
-    let statement = call.json::<Find>()?.statement(None)?;
+    let statement = call.json::<Find>()?.statement(call.json::<FindOptions>()?, None)?;
     Ok(items(&read(&call, statement).await?))
 }
 
 async fn find_one(call: Call) -> Result<Reply, ApiError> {
-    let statement = call.json::<Find>()?.statement(Some(1))?;
+    let statement = call.json::<Find>()?.statement(call.json::<FindOptions>()?, Some(1))?;
     first(&read(&call, statement).await?)
 }
 
@@ -244,7 +244,7 @@ enum OpKind {
 
 /// Exactly so many rows, or bounds.
 #[derive(Deserialize)]
-#[serde(untagged)]
+#[serde(untagged, expecting = "expected a number of rows, or an object of `rows`, `min` and `max`")]
 enum Expected {
     Exactly(u64),
     Bounds {
