@@ -53,7 +53,7 @@ pub enum AccountError {
     #[error("app not found")]
     NoSuchApp,
     /// There are as many as there may be.
-    #[error("there are already {max} {what}; remove one first")]
+    #[error("there are already {max} {what}")]
     TooMany {
         /// What.
         what: &'static str,

@@ -141,8 +141,9 @@ impl Accounts {
     /// Logs a wallet in. A free name becomes the wallet's if sign-up is open.
     ///
     /// # Errors
-    /// [`AccountError::InvalidNonce`], [`AccountError::Signature`], [`AccountError::NotMember`], or the cluster's. The
-    /// nonce stays good unless it was accepted.
+    /// [`AccountError::InvalidNonce`], [`AccountError::Signature`], [`AccountError::NotMember`],
+    /// [`AccountError::TooMany`] for a wallet that owns as many namespaces as it may, or the cluster's. The nonce stays
+    /// good unless it was accepted.
     pub async fn log_in(&self, proof: &Proof, deadline: Instant) -> Result<Tokens, AccountError> {
         let checked = self.check(proof, Purpose::Login, deadline).await?;
         let session = NewSession::for_wallet(proof.wallet.subject())?;
@@ -270,12 +271,24 @@ impl Accounts {
                 }
             }
             Transacted::Unmet(NONCE, _) => Err(AccountError::InvalidNonce),
+            Transacted::Unmet(ROLE, _) if open => Err(self.why_not_member(proof, deadline).await?),
             Transacted::Unmet(ROLE, _) => Err(AccountError::NotMember(proof.namespace.clone())),
             Transacted::Unmet(_, error) if error.message.contains("expected") => {
                 Err(AccountError::TooMany { what: "apps", max: limits::APPS_PER_NAMESPACE_MAX })
             }
             Transacted::Unmet(_, error) => Err(AccountError::of_statement(&error)),
         }
+    }
+
+    /// Why a wallet that could have taken a free name is no member: the name is taken, or the wallet has enough.
+    async fn why_not_member(&self, proof: &Proof, deadline: Instant) -> Result<AccountError, AccountError> {
+        let taken =
+            named("SELECT 1 FROM namespaces WHERE name = :namespace", [("namespace", text(proof.namespace.as_str()))]);
+        Ok(if self.query(taken, Level::Linearizable, deadline).await?.is_empty() {
+            AccountError::TooMany { what: "namespaces of this wallet", max: limits::NAMESPACES_PER_WALLET_MAX }
+        } else {
+            AccountError::NotMember(proof.namespace.clone())
+        })
     }
 
     /// A free name gets its database before it can be taken, so that its owner's first request finds it. Not for a

@@ -5,6 +5,7 @@
 
 mod admin;
 mod argv;
+mod auth;
 mod bench;
 mod cluster;
 mod config;
@@ -49,6 +50,7 @@ enum Command {
     Cluster(cluster::Cluster),
     Namespace(namespace::NamespaceCommand),
     Key(key::KeyCommand),
+    Auth(auth::Auth),
     Config(config::ConfigCommand),
     Health(health::Health),
     Version(help::Version),
@@ -95,6 +97,7 @@ impl Command {
             Command::Cluster(command) => command.run(session),
             Command::Namespace(command) => command.run(session),
             Command::Key(command) => command.run(session),
+            Command::Auth(command) => command.run(session),
             Command::Config(command) => command.run(session),
             Command::Health(command) => command.run(session),
             Command::Version(command) => command.run(session),

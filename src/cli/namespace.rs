@@ -154,8 +154,7 @@ impl NamespaceCommand {
 
 impl Migrate {
     fn run(self, session: &mut Session<'_>) -> Result<(), CliError> {
-        let files = sql_files(&self.directory)
-            .map_err(|error| CliError::new(Exit::Failed, format!("{}: {error}", self.directory.display())))?;
+        let files = sql_files(&self.directory)?;
         if files.is_empty() {
             let message = format!("{} has no file that ends in .sql", self.directory.display());
             return Err(CliError::new(Exit::Usage, message));
@@ -172,13 +171,16 @@ impl Migrate {
     }
 }
 
-fn sql_files(directory: &Path) -> std::io::Result<Vec<SqlFile>> {
+/// The files of a directory that end in `.sql`, in the order of their names.
+fn sql_files(directory: &Path) -> Result<Vec<SqlFile>, CliError> {
+    let failed =
+        |path: &Path, error: std::io::Error| CliError::new(Exit::Failed, format!("{}: {error}", path.display()));
     let mut files = Vec::new();
-    for entry in std::fs::read_dir(directory)? {
-        let path = entry?.path();
+    for entry in std::fs::read_dir(directory).map_err(|error| failed(directory, error))? {
+        let path = entry.map_err(|error| failed(directory, error))?.path();
         if path.extension().is_some_and(|extension| extension == "sql") {
             let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
-            files.push(SqlFile { name, sql: std::fs::read_to_string(&path)? });
+            files.push(SqlFile { name, sql: std::fs::read_to_string(&path).map_err(|error| failed(&path, error))? });
         }
     }
     files.sort_by(|a, b| a.name.cmp(&b.name));

@@ -234,6 +234,46 @@ fn a_created_key_is_printed_alone() {
 }
 
 #[test]
+fn verbs_of_accounts_ask_for_what_was_typed() {
+    let done = || Some(Reply::ok(&answers::Done {}));
+    let wallet = "0xf39Fd6e51aad88F6F4ce6aB8827279cffFb92266";
+    let (outcome, request) = against(done(), "auth rotate-signing-key", Terminal::Script, "");
+    assert_eq!((outcome.exit, outcome.out.as_str(), request), (Exit::Ok, "", Request::SigningKeyRotate));
+    let (_, request) = against(done(), &format!("namespace create chat --owner {wallet}"), Terminal::Script, "");
+    assert!(matches!(request, Request::NamespaceCreate { owner: Some(owner), .. } if owner == wallet));
+    let (_, request) = against(done(), &format!("namespace member chat {wallet} --role admin"), Terminal::Script, "");
+    assert!(matches!(request, Request::MemberSet { role, .. } if role == "admin"));
+    let typed = "key create --namespace chat --scope kv:read,sql:read --label web";
+    let (_, request) = against(done(), typed, Terminal::Script, "");
+    let Request::KeyCreate { scopes, label, .. } = request else { panic!("{request:?}") };
+    assert_eq!((scopes.as_deref(), label.as_str()), (Some("sql:read,kv:read"), "web"));
+    for (typed, said) in [
+        ("key create --namespace chat --scope everything", "`everything` is not a scope"),
+        ("namespace member chat 0x1 --role king", "`king` is not a role"),
+        ("key list --namespace NO", "is not a namespace name"),
+    ] {
+        let outcome = debros(typed);
+        assert_eq!(outcome.exit, Exit::Usage, "{typed}");
+        assert!(outcome.err.contains(said), "{typed}: {}", outcome.err);
+    }
+}
+
+#[test]
+fn a_migration_that_cannot_be_read_is_named() {
+    let dir = tempfile::tempdir().expect("temp dir");
+    let none = run_in(dir.path(), "namespace migrate chat nowhere", Terminal::Script, "");
+    assert!(none.exit == Exit::Failed && none.err.contains("nowhere"), "{}", none.err);
+    let directory = dir.path().join("sql");
+    std::fs::create_dir(&directory).expect("made");
+    let empty = format!("namespace migrate chat {}", directory.display());
+    let outcome = run_in(dir.path(), &empty, Terminal::Script, "");
+    assert!(outcome.exit == Exit::Usage && outcome.err.contains("no file that ends in .sql"), "{}", outcome.err);
+    std::fs::write(directory.join("001_latin.sql"), b"-- caf\xe9\n").expect("written");
+    let outcome = run_in(dir.path(), &empty, Terminal::Script, "");
+    assert!(outcome.exit == Exit::Failed && outcome.err.contains("001_latin.sql"), "{}", outcome.err);
+}
+
+#[test]
 fn what_is_lost_for_good_must_be_confirmed() {
     let outcome = debros("namespace drop chat --data-dir .");
     assert_eq!(outcome.exit, Exit::Declined);

@@ -394,6 +394,7 @@ fn account_failure(error: AccountError) -> Failure {
             (FailureCode::NotFound, None)
         }
         AccountError::NotReady(_) => (FailureCode::Unavailable, Some("try again in a second")),
+        AccountError::TooMany { .. } => (FailureCode::Conflict, Some("remove one first")),
         _ => (FailureCode::Conflict, None),
     };
     Failure { code, message: error.to_string(), hint: hint.map(str::to_owned) }

@@ -94,7 +94,7 @@ pub(super) fn routes() -> Vec<Route> {
                     ("signature_verified", boolean()),
                 ]),
             )
-            .fails(&[Code::NotMember]),
+            .fails(&[Code::NotMember, Code::TooMany]),
         login("/v1/auth/register", "register", "Register an application with a signed challenge.", |call| {
             Box::pin(register(call))
         })
@@ -117,7 +117,7 @@ pub(super) fn routes() -> Vec<Route> {
                 ("signature_verified", boolean()),
             ])),
         )
-        .fails(&[Code::NotMember]),
+        .fails(&[Code::NotMember, Code::TooMany]),
         login("/v1/auth/api-key", "issueApiKey", "An API key, for a signed challenge or an access token.", |call| {
             Box::pin(api_key(call))
         })
@@ -319,15 +319,13 @@ fn tokens_json(tokens: &Tokens) -> Json {
 
 async fn register(call: Call) -> Result<Reply, ApiError> {
     #[derive(Deserialize)]
-    struct Body {
-        #[serde(flatten)]
-        proof: ProofBody,
+    struct Named {
         #[serde(default)]
         name: Option<String>,
     }
-    let body: Body = call.json()?;
-    let name = label(body.name.as_deref().unwrap_or_default())?;
-    let proof = body.proof.proof(&call)?;
+    let (proof, named): (ProofBody, Named) = (call.json()?, call.json()?);
+    let name = label(named.name.as_deref().unwrap_or_default())?;
+    let proof = proof.proof(&call)?;
     let registered = call.face.accounts().register(&proof, &name, call.deadline).await.map_err(refused)?;
     Ok(reply::json(
         StatusCode::CREATED,
@@ -360,7 +358,7 @@ pub(super) fn label(text: &str) -> Result<String, ApiError> {
 }
 
 /// What is wanted of a new key.
-#[derive(Deserialize)]
+#[derive(Clone, Default, Deserialize)]
 pub(super) struct WantedKey {
     #[serde(default)]
     name: Option<String>,
@@ -371,8 +369,8 @@ pub(super) struct WantedKey {
     expires_in: Option<u64>,
 }
 
-#[derive(Deserialize)]
-#[serde(untagged)]
+#[derive(Clone, Deserialize)]
+#[serde(untagged, expecting = "expected a list of scopes, or a text with commas between them")]
 enum WantedScopes {
     List(Vec<String>),
     Text(String),
@@ -424,7 +422,7 @@ pub(super) fn scopes_of(role: AccessRole) -> Scopes {
 }
 
 async fn api_key(call: Call) -> Result<Reply, ApiError> {
-    #[derive(Deserialize)]
+    #[derive(Default, Deserialize)]
     struct Body {
         wallet: Option<String>,
         chain_type: Option<String>,
@@ -432,17 +430,18 @@ async fn api_key(call: Call) -> Result<Reply, ApiError> {
         signature: Option<String>,
         namespace: Option<String>,
         plan: Option<String>,
-        #[serde(flatten)]
-        key: WantedKey,
     }
-    let body: Body = if call.body.is_empty() { super::json::decode(b"{}")? } else { call.json()? };
+    let (body, key): (Body, WantedKey) =
+        if call.body.is_empty() { Default::default() } else { (call.json()?, call.json()?) };
     let plan = label(body.plan.as_deref().unwrap_or("free"))?;
+    // What is wrong with the key itself is told before a signature is used up.
+    key.clone().request(Scopes::ALL, "")?;
     let (namespace, holder, request, actor) = match (body.wallet, body.nonce, body.signature) {
         (Some(wallet), Some(nonce), Some(signature)) => {
             let proof = ProofBody { wallet, chain_type: body.chain_type, nonce, signature, namespace: body.namespace };
             let proof = proof.proof(&call)?;
             let role = call.face.accounts().prove_for_key(&proof, call.deadline).await.map_err(refused)?;
-            let request = body.key.request(scopes_of(role), "wallet")?;
+            let request = key.request(scopes_of(role), "wallet")?;
             (proof.namespace, Some(proof.wallet), request, proof.wallet.subject())
         }
         (None, None, None) => {
@@ -459,7 +458,7 @@ async fn api_key(call: Call) -> Result<Reply, ApiError> {
                 ));
             };
             let namespace = namespace_of(&call, body.namespace.as_deref())?;
-            let request = body.key.request(scopes_of(*role), "wallet")?;
+            let request = key.request(scopes_of(*role), "wallet")?;
             (namespace, Some(*wallet), request, wallet.subject())
         }
         _ => return Err(ApiError::new(Code::InvalidBody, "wallet, nonce and signature are required together")),

@@ -131,7 +131,7 @@ codes! {
     UnsupportedMediaType "UNSUPPORTED_MEDIA_TYPE" UNSUPPORTED_MEDIA_TYPE Useless "the body has a type or encoding that is not taken" "";
     StatementFailed "STATEMENT_FAILED" BAD_REQUEST Useless "the statement failed" "";
     StatementRefused "STATEMENT_REFUSED" UNPROCESSABLE_ENTITY Useless "the statement is not allowed" "";
-    StatementLimit "STATEMENT_LIMIT" UNPROCESSABLE_ENTITY Useless "the statement took more work than it may" "";
+    StatementLimit "STATEMENT_LIMIT" UNPROCESSABLE_ENTITY Useless "the statement took more work than it may" "ask for less, or add an index";
     IdempotencyMismatch "IDEMPOTENCY_MISMATCH" UNPROCESSABLE_ENTITY Useless "the idempotency key was used for another request" "take a new key for a new request";
     RateLimited "RATE_LIMITED" TOO_MANY_REQUESTS Later "too many requests" "wait as long as Retry-After says";
     TooMany "TOO_MANY" CONFLICT Useless "there are as many as there may be" "remove one first";
@@ -271,13 +271,21 @@ impl ApiError {
 
     /// What SQLite, or what guards it, said to a statement. A failed statement has changed nothing.
     pub(super) fn statement(error: &StatementError) -> ApiError {
+        // rqlite's clients know two of the messages by their words; here they can say more.
+        if error.kind == StatementErrorKind::ReadOnly {
+            let message = "the statement would change the database: send it to /v1/db/exec";
+            return ApiError::new(Code::StatementRefused, message);
+        }
         let constraint = error.message.contains("constraint failed");
         let code = match error.kind {
             StatementErrorKind::Sqlite if constraint => Code::ConstraintFailed,
             StatementErrorKind::Sqlite if error.message.starts_with("no such table") => Code::NoSuchTable,
             StatementErrorKind::Sqlite | StatementErrorKind::Parameters => Code::StatementFailed,
             StatementErrorKind::ReadOnly | StatementErrorKind::Refused => Code::StatementRefused,
-            StatementErrorKind::Timeout => Code::StatementLimit,
+            StatementErrorKind::Timeout => return Code::StatementLimit.into(),
+            StatementErrorKind::TooLarge if error.message.starts_with("the namespace's database") => {
+                Code::QuotaExceeded
+            }
             StatementErrorKind::TooLarge => Code::ResultTooLarge,
             StatementErrorKind::Expectation => Code::ExpectationFailed,
         };

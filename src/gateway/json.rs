@@ -46,7 +46,7 @@ fn shape<T: DeserializeOwned>(body: &[u8]) -> ApiError {
             let member = error.path().to_string();
             let text = error.inner().to_string();
             // The position in the text says nothing that the path does not say better.
-            let reason = text.rsplit_once(" at line ").map_or(text.as_str(), |(reason, _)| reason);
+            let reason = words(text.rsplit_once(" at line ").map_or(text.as_str(), |(reason, _)| reason));
             let message = if member == "." {
                 format!("invalid body: {reason}")
             } else {
@@ -55,6 +55,27 @@ fn shape<T: DeserializeOwned>(body: &[u8]) -> ApiError {
             ApiError::new(Code::InvalidBody, message).details(json!({ "member": member }))
         }
     }
+}
+
+/// A reason in the words of JSON: its reader speaks of types of this program, which nobody outside knows.
+fn words(reason: &str) -> String {
+    if reason == "expected value" {
+        return "expected one of the words of the contract".to_owned();
+    }
+    if let Some((before, _)) = reason.split_once("expected struct ") {
+        return format!("{before}expected an object");
+    }
+    let pairs = [
+        ("invalid type: sequence", "invalid type: a list"),
+        ("invalid type: map", "invalid type: an object"),
+        ("expected a sequence", "expected a list"),
+        ("expected a map", "expected an object"),
+        ("expected u64", "expected a whole number from 0"),
+        ("missing field", "missing member"),
+        ("unknown field", "unknown member"),
+        ("unknown variant", "unknown word"),
+    ];
+    pairs.iter().fold(reason.to_owned(), |reason, (theirs, ours)| reason.replacen(theirs, ours, 1))
 }
 
 /// Walks a value and keeps nothing of it.
@@ -208,9 +229,11 @@ mod tests {
         assert_eq!(good, Body { sql: "SELECT 1".to_owned(), args: vec![Inner { number: 5 }] });
         for (body, text) in [
             (r#"{"sql":5}"#, "invalid body: sql: invalid type: integer `5`, expected a string"),
-            (r#"{"args":[]}"#, "missing field `sql`"),
-            (r#"{"sql":"x","arguments":[]}"#, "unknown field `arguments`"),
+            (r#"{"args":[]}"#, "missing member `sql`"),
+            (r#"{"sql":"x","arguments":[]}"#, "unknown member `arguments`"),
             (r#"{"sql":"x","args":[{"number":1},{"number":"2"}]}"#, "args[1].number: invalid type"),
+            (r#"{"sql":"x","args":[5]}"#, "args[0]: invalid type: integer `5`, expected an object"),
+            (r#"{"sql":{},"args":[]}"#, "sql: invalid type: an object, expected a string"),
             ("[]", "invalid body"),
         ] {
             let (code, said) = refused::<Body>(body);

@@ -518,8 +518,15 @@ async fn multi_get(call: Call) -> Result<Reply, ApiError> {
 #[derive(Deserialize)]
 struct BatchOp {
     op: BatchKind,
-    #[serde(flatten)]
-    value: JsonValue,
+    key: String,
+    #[serde(default)]
+    value: Option<String>,
+    #[serde(default)]
+    value_base64: Option<String>,
+    #[serde(default)]
+    content_type: Option<String>,
+    #[serde(default)]
+    ttl: Option<u64>,
     #[serde(default)]
     if_match: Option<String>,
     #[serde(default)]
@@ -537,8 +544,11 @@ impl BatchOp {
     fn change(self) -> Result<KvOp, ApiError> {
         let condition = condition(self.if_match.as_deref(), self.if_none_match.as_deref())?;
         match self.op {
-            BatchKind::Put => Ok(self.value.put(condition)?.into()),
-            BatchKind::Delete => Ok(KvOp::Delete { key: parse_key("key", &self.value.key)?, condition }),
+            BatchKind::Put => {
+                let BatchOp { key, value, value_base64, content_type, ttl, .. } = self;
+                Ok(JsonValue { key, value, value_base64, content_type, ttl }.put(condition)?.into())
+            }
+            BatchKind::Delete => Ok(KvOp::Delete { key: parse_key("key", &self.key)?, condition }),
         }
     }
 }

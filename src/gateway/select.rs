@@ -21,13 +21,11 @@ pub(super) struct Find {
     criteria: Option<Map<String, Json>>,
     #[serde(default)]
     options: Option<FindOptions>,
-    /// The options may stand here as well.
-    #[serde(flatten)]
-    top_level: FindOptions,
 }
 
+/// The members of `options`, which may also stand beside it.
 #[derive(Clone, Debug, Default, Deserialize)]
-struct FindOptions {
+pub(super) struct FindOptions {
     select: Option<Vec<String>>,
     order_by: Option<Vec<String>>,
     group_by: Option<Vec<String>>,
@@ -78,12 +76,12 @@ struct Query {
 }
 
 impl Find {
-    /// The query; `limit` is for `find-one`.
+    /// The query, with the options that stand beside `options`; `limit` is for `find-one`.
     ///
     /// # Errors
     /// When a member is not what it must be; the message names it.
-    pub(super) fn statement(self, limit: Option<u64>) -> Result<Statement, ApiError> {
-        let options = self.options.unwrap_or_default().or(self.top_level);
+    pub(super) fn statement(self, beside: FindOptions, limit: Option<u64>) -> Result<Statement, ApiError> {
+        let options = self.options.unwrap_or_default().or(beside);
         let mut query = Query::from(&options.select, &self.table, None)?;
         query.joins(&options.joins)?;
         let mut first = true;
@@ -317,8 +315,9 @@ fn column(text: &str) -> Option<String> {
     Some(quoted?.join("."))
 }
 
-/// A name as SQL has it between double quotes; already quoted ones are taken apart first. Any character may be in a
-/// quoted name; a bare one is what people write without thinking.
+/// A name in backquotes; already quoted ones are taken apart first. Any character may be in a quoted name; a bare one is
+/// what people write without thinking. Not in SQL's own double quotes: SQLite takes those for a text where no column has
+/// the name, so a mistyped column would be compared as a text instead of being refused.
 fn quoted(text: &str) -> Option<String> {
     let inner = [('"', '"'), ('`', '`'), ('[', ']')].into_iter().find_map(|(open, close)| {
         let inner = text.strip_prefix(open)?.strip_suffix(close)?;
@@ -328,7 +327,7 @@ fn quoted(text: &str) -> Option<String> {
         let first = text.chars().next().is_some_and(|c| c.is_alphabetic() || c == '_');
         (first && text.chars().all(|c| c.is_alphanumeric() || c == '_' || c == '$')).then_some(text)
     };
-    inner.or_else(bare).map(|name| format!("\"{}\"", name.replace('"', "\"\"")))
+    inner.or_else(bare).map(|name| format!("`{}`", name.replace('`', "``")))
 }
 
 fn list(member: &str, terms: &[String], render: impl Fn(&Term) -> Option<String>) -> Result<String, ApiError> {
@@ -443,7 +442,8 @@ mod tests {
 
     fn find(body: &str) -> Result<(String, usize), String> {
         let find: Find = serde_json::from_str(body).expect("a body");
-        let statement = find.statement(None).map_err(|error| format!("{error:?}"))?;
+        let top_level: FindOptions = serde_json::from_str(body).expect("options");
+        let statement = find.statement(top_level, None).map_err(|error| format!("{error:?}"))?;
         Ok((statement.sql, statement.positional.len()))
     }
 
@@ -456,9 +456,9 @@ mod tests {
         let (sql, values) = select(body).expect("a query");
         assert_eq!(
             sql,
-            "SELECT \"u\".\"id\", COUNT(*) AS \"total\", MAX(DISTINCT \"odd name\"), \"u\".* FROM \"users\" AS \"u\" \
-             LEFT JOIN \"posts\" AS \"p\" ON (p.user = u.id) WHERE (age > ?) OR (name = 'it''s; fine') \
-             GROUP BY \"u\".\"id\" ORDER BY \"total\" DESC, \"u\".\"id\" LIMIT ? OFFSET ?"
+            "SELECT `u`.`id`, COUNT(*) AS `total`, MAX(DISTINCT `odd name`), `u`.* FROM `users` AS `u` \
+             LEFT JOIN `posts` AS `p` ON (p.user = u.id) WHERE (age > ?) OR (name = 'it''s; fine') \
+             GROUP BY `u`.`id` ORDER BY `total` DESC, `u`.`id` LIMIT ? OFFSET ?"
         );
         assert_eq!(values, 3);
     }
@@ -470,11 +470,11 @@ mod tests {
                 .expect("a query");
         assert_eq!(
             sql,
-            "SELECT * FROM \"t\" WHERE \"a\" = ? AND \"b\" IS NULL AND \"c\" IN (?, ?) ORDER BY \"a\" LIMIT ? OFFSET ?"
+            "SELECT * FROM `t` WHERE `a` = ? AND `b` IS NULL AND `c` IN (?, ?) ORDER BY `a` LIMIT ? OFFSET ?"
         );
         assert_eq!(values, 5);
-        assert_eq!(find(r#"{"table":"t"}"#).expect("a query").0, "SELECT * FROM \"t\"");
-        assert_eq!(find(r#"{"table":"t","offset":7}"#).expect("a query").0, "SELECT * FROM \"t\" LIMIT ? OFFSET ?");
+        assert_eq!(find(r#"{"table":"t"}"#).expect("a query").0, "SELECT * FROM `t`");
+        assert_eq!(find(r#"{"table":"t","offset":7}"#).expect("a query").0, "SELECT * FROM `t` LIMIT ? OFFSET ?");
     }
 
     #[test]
@@ -490,7 +490,7 @@ mod tests {
         {
             let body = serde_json::json!({ "table": "t", "order_by": [term] }).to_string();
             let accepted = find(&body).map(|(sql, _)| sql);
-            assert!(accepted.is_err() || accepted == Ok("SELECT * FROM \"t\" ORDER BY \"CASE\"".to_owned()), "{term}");
+            assert!(accepted.is_err() || accepted == Ok("SELECT * FROM `t` ORDER BY `CASE`".to_owned()), "{term}");
         }
         for expression in ["1) OR (1", "1; DROP TABLE t", "1 -- x", "1 /* x", "'open", "(1", "", "a = \"", "[x"] {
             let body = serde_json::json!({ "table": "t", "where": [{ "expr": expression }] }).to_string();

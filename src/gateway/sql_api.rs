@@ -15,7 +15,7 @@ use super::call::Call;
 use super::error::{ApiError, Code, Effect, Outcome as ErrorOutcome};
 use super::reply::{self, Reply};
 use super::route::{Content, Policy, Route, Tag};
-use super::select::{Find, Select, table_name};
+use super::select::{Find, FindOptions, Select, table_name};
 use super::sql_value::{Arguments, lists, objects};
 use super::{consistency, sql_schema as schema};
 use crate::cluster::{Read, script};
@@ -91,6 +91,7 @@ pub(super) fn routes() -> Vec<Route> {
 }
 
 const STATEMENT_ERRORS: &[Code] = &[
+    Code::QuotaExceeded,
     Code::StatementFailed,
     Code::StatementRefused,
     Code::StatementLimit,
@@ -169,12 +170,12 @@ async fn query(call: Call) -> Result<Reply, ApiError> {
 }
 
 async fn find(call: Call) -> Result<Reply, ApiError> {
-    let statement = call.json::<Find>()?.statement(None)?;
+    let statement = call.json::<Find>()?.statement(call.json::<FindOptions>()?, None)?;
     Ok(items(&read(&call, statement).await?))
 }
 
 async fn find_one(call: Call) -> Result<Reply, ApiError> {
-    let statement = call.json::<Find>()?.statement(Some(1))?;
+    let statement = call.json::<Find>()?.statement(call.json::<FindOptions>()?, Some(1))?;
     first(&read(&call, statement).await?)
 }
 
@@ -198,7 +199,9 @@ async fn exec(call: Call) -> Result<Reply, ApiError> {
     let statement = call.json::<One>()?.statement()?;
     let done = write(&call, vec![statement], Atomicity::EachStatement, RowsWanted::FromReturning).await?;
     let mut body = match done.executed.results.first() {
-        Some(StatementResult::Failed(error)) => return Err(ApiError::statement(error)),
+        Some(StatementResult::Failed(error)) => {
+            return Err(ApiError::statement(error).outcome(ErrorOutcome::NotExecuted));
+        }
         Some(StatementResult::Rows(rows)) => {
             json!({ "rows_affected": rows.values.len(), "last_insert_id": 0, "items": objects(rows) })
         }
@@ -241,7 +244,7 @@ enum OpKind {
 
 /// Exactly so many rows, or bounds.
 #[derive(Deserialize)]
-#[serde(untagged)]
+#[serde(untagged, expecting = "expected a number of rows, or an object of `rows`, `min` and `max`")]
 enum Expected {
     Exactly(u64),
     Bounds {
@@ -341,7 +344,7 @@ async fn table_statement(call: &Call, sql: String, status: StatusCode) -> Result
     let statements = vec![Statement::new(sql)];
     let done = write(call, statements, Atomicity::EachStatement, RowsWanted::FromReturning).await?;
     match done.executed.results.first() {
-        Some(StatementResult::Failed(error)) => Err(ApiError::statement(error)),
+        Some(StatementResult::Failed(error)) => Err(ApiError::statement(error).outcome(ErrorOutcome::NotExecuted)),
         _ => Ok(done.answer(status, &json!({ "status": "ok" }))),
     }
 }

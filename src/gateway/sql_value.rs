@@ -24,7 +24,10 @@ impl<'de> Deserialize<'de> for Argument {
 
 /// Arguments: a list for `?`, or an object for named parameters.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
-#[serde(untagged)]
+#[serde(
+    untagged,
+    expecting = "expected a list for `?` or an object for `:name`, of numbers, texts, booleans, null and {\"base64\": …}"
+)]
 pub(super) enum Arguments {
     /// In order.
     Positional(Vec<Argument>),

@@ -1,8 +1,20 @@
-//! The gateway's shell from outside: what holds for every endpoint, whatever it does.
+//! The gateway from outside: what holds for every endpoint, and what each of them does.
 
+mod accounts;
+mod caller;
 mod connections;
 mod contract;
 mod credentials;
+mod events;
+mod goldens;
+mod isolation;
+mod keys;
 mod limits;
+mod members;
+mod migrations;
 mod paths;
 mod raw;
+mod roles;
+mod sql;
+mod storage;
+mod watch;

@@ -49,21 +49,30 @@ pub(crate) fn get(target: &str, headers: &str) -> Vec<u8> {
     format!("GET {target} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n{headers}\r\n").into_bytes()
 }
 
-/// Sends one byte after the other, slowly, and says how long that was put up with.
-pub(crate) fn drip(stream: &mut TcpStream, bytes: &[u8], pause: Duration) -> Duration {
+/// Sends one byte after the other, slowly; how long that was put up with, and the answer to it.
+pub(crate) fn drip(stream: &mut TcpStream, bytes: &[u8], pause: Duration) -> (Duration, String) {
     let started = Instant::now();
     stream.set_read_timeout(Some(pause)).expect("a socket");
     let mut part = [0; 64];
+    let mut answer = String::new();
     for byte in bytes.iter().cycle() {
         if stream.write_all(&[*byte]).is_err() {
             break;
         }
         match stream.read(&mut part) {
-            Ok(_) => break,
+            Ok(count) => {
+                answer.push_str(&String::from_utf8_lossy(&part[..count]));
+                break;
+            }
             Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => {}
             Err(_) => break,
         }
         assert!(started.elapsed() < WAIT, "it is never cut off");
     }
-    started.elapsed()
+    let elapsed = started.elapsed();
+    if !answer.is_empty() {
+        stream.set_read_timeout(Some(WAIT)).expect("a socket");
+        answer.push_str(&read_to_end(stream));
+    }
+    (elapsed, answer)
 }

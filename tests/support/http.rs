@@ -14,11 +14,18 @@ pub(crate) struct Answer {
     pub(crate) status: u16,
     headers: BTreeMap<String, String>,
     pub(crate) body: String,
+    /// The body as it came.
+    pub(crate) bytes: Vec<u8>,
 }
 
 impl Answer {
     pub(crate) fn header(&self, name: &str) -> Option<&str> {
         self.headers.get(name).map(String::as_str)
+    }
+
+    /// Every header, by its name in small letters.
+    pub(crate) fn headers(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.headers.iter().map(|(name, value)| (name.as_str(), value.as_str()))
     }
 
     pub(crate) fn json(&self) -> Value {
@@ -91,10 +98,10 @@ impl Client {
         method: &str,
         path: &str,
         headers: &[(&str, &str)],
-        body: &str,
+        body: impl AsRef<[u8]>,
     ) -> io::Result<Answer> {
         self.connect()?;
-        self.send_and_receive(method, path, headers, body)
+        self.send_and_receive(method, path, headers, body.as_ref())
     }
 
     fn connect(&mut self) -> io::Result<()> {
@@ -113,7 +120,7 @@ impl Client {
         method: &str,
         path: &str,
         headers: &[(&str, &str)],
-        body: &str,
+        body: &[u8],
     ) -> io::Result<Answer> {
         let mut head = format!("{method} {path} HTTP/1.1\r\nHost: {}\r\n", self.address);
         if let Some(credentials) = &self.credentials {
@@ -122,9 +129,9 @@ impl Client {
         for (name, value) in headers {
             head.push_str(&format!("{name}: {value}\r\n"));
         }
-        head.push_str(&format!("Content-Length: {}\r\n\r\n{body}", body.len()));
+        head.push_str(&format!("Content-Length: {}\r\n\r\n", body.len()));
         let mut connection = self.connection.take().expect("connected");
-        connection.get_mut().write_all(head.as_bytes())?;
+        connection.get_mut().write_all(&[head.as_bytes(), body].concat())?;
         let (answer, keep) = receive(&mut connection, method)?;
         if keep {
             self.connection = Some(connection);
@@ -135,7 +142,7 @@ impl Client {
     /// Writes; `statements` is the JSON body of `/db/execute`.
     pub(crate) fn write(&mut self, statements: &Value, headers: &[(&str, &str)]) -> Result<Written, NotWritten> {
         self.connect().map_err(|error| NotWritten::NotExecuted(error.to_string()))?;
-        let answer = self.send_and_receive("POST", "/db/execute", headers, &statements.to_string());
+        let answer = self.send_and_receive("POST", "/db/execute", headers, statements.to_string().as_bytes());
         let answer = answer.map_err(|error| NotWritten::Unknown(error.to_string()))?;
         let text = format!("{} {}", answer.status, answer.body.trim());
         match answer.header("debros-outcome") {
@@ -165,7 +172,7 @@ impl Client {
     /// Rows of one query at a level; an error is what the node said.
     pub(crate) fn query(&mut self, sql: &str, parameters: &str) -> Result<Vec<Value>, String> {
         let path = format!("/db/query?{parameters}");
-        let answer = self.request("POST", &path, &[], &json!([sql]).to_string()).map_err(|error| error.to_string())?;
+        let answer = self.request("POST", &path, &[], json!([sql]).to_string()).map_err(|error| error.to_string())?;
         let body: Value = serde_json::from_str(&answer.body).map_err(|_| format!("{answer:?}"))?;
         let result = &body["results"][0];
         if answer.status != 200 || body.get("error").is_some() || result.get("error").is_some() || result.is_null() {
@@ -185,9 +192,8 @@ impl Client {
     }
 }
 
-/// Reads one answer; whether the connection can be used again.
-fn receive(connection: &mut BufReader<TcpStream>, method: &str) -> io::Result<(Answer, bool)> {
-    let invalid = |what: &str| io::Error::new(io::ErrorKind::InvalidData, what.to_owned());
+/// Reads status and headers.
+pub(crate) fn read_head(connection: &mut BufReader<TcpStream>) -> io::Result<Answer> {
     let status = line(connection)?.split(' ').nth(1).and_then(|code| code.parse().ok());
     let status: u16 = status.ok_or_else(|| invalid("no status line"))?;
     let mut headers = BTreeMap::new();
@@ -199,6 +205,16 @@ fn receive(connection: &mut BufReader<TcpStream>, method: &str) -> io::Result<(A
         let (name, value) = line.split_once(':').ok_or_else(|| invalid("no header"))?;
         headers.insert(name.to_ascii_lowercase(), value.trim().to_owned());
     }
+    Ok(Answer { status, headers, body: String::new(), bytes: Vec::new() })
+}
+
+fn invalid(what: &str) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, what.to_owned())
+}
+
+/// Reads one answer; whether the connection can be used again.
+pub(crate) fn receive(connection: &mut BufReader<TcpStream>, method: &str) -> io::Result<(Answer, bool)> {
+    let Answer { status, headers, .. } = read_head(connection)?;
     let mut keep = headers.get("connection").is_none_or(|value| !value.eq_ignore_ascii_case("close"));
     let mut body = Vec::new();
     let bodyless = method == "HEAD" || status == 204 || status == 304;
@@ -222,8 +238,8 @@ fn receive(connection: &mut BufReader<TcpStream>, method: &str) -> io::Result<(A
         connection.read_to_end(&mut body)?;
         keep = false;
     }
-    let body = String::from_utf8_lossy(&body).into_owned();
-    Ok((Answer { status, headers, body }, keep))
+    let text = String::from_utf8_lossy(&body).into_owned();
+    Ok((Answer { status, headers, body: text, bytes: body }, keep))
 }
 
 fn line(connection: &mut BufReader<TcpStream>) -> io::Result<String> {

@@ -1,4 +1,4 @@
-//! What tests of running nodes share: processes, clusters of them, a client, waiting, seeded chance.
+//! What tests of running nodes share: processes, clusters of them, a client, wallets, waiting, seeded chance.
 
 pub(crate) mod cluster;
 pub(crate) mod files;
@@ -7,11 +7,13 @@ pub(crate) mod node;
 pub(crate) mod process;
 pub(crate) mod random;
 pub(crate) mod wait;
+pub(crate) mod wallet;
 
 pub(crate) use cluster::TestCluster;
 pub(crate) use node::TestNode;
 pub(crate) use random::Random;
 pub(crate) use wait::{soon, within};
+pub(crate) use wallet::Wallet;
 
 /// Starts a node alone, with an anonymous SQL listener on the returned port; it stops when the guard is dropped.
 pub(crate) fn start_single_node() -> (TestNode, u16) {
