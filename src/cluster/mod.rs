@@ -24,6 +24,7 @@ mod remote_keeper;
 mod remote_view;
 mod request;
 mod serve;
+mod slow_reads;
 mod submit;
 mod view;
 
@@ -46,20 +47,15 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::Semaphore;
-
 use self::leader::LeaderWatch;
 use self::peers::Peers;
 use self::read_index::ReadIndexes;
+use self::slow_reads::SlowReads;
 use self::submit::InFlight;
 use crate::mesh::Mesh;
 use crate::raft::{Raft, SharedReaders};
 use crate::tasks::Tasks;
 use crate::types::{Namespace, NodeId};
-
-/// Slow reads (longer than the first attempt on the worker that received them) running at once. More would only take
-/// the cores from each other, and readers from quick ones.
-const SLOW_READS_MAX: usize = 8;
 
 /// What this process allows its callers when they ask for more, or for nothing in particular.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -85,7 +81,7 @@ struct Inner {
     limits: Limits,
     tasks: Tasks,
     read_indexes: ReadIndexes,
-    slow_reads: Semaphore,
+    slow_reads: SlowReads,
     in_flight: InFlight,
     leader: LeaderWatch,
 }
@@ -110,7 +106,7 @@ impl Cluster {
             limits,
             tasks,
             read_indexes,
-            slow_reads: Semaphore::new(SLOW_READS_MAX),
+            slow_reads: SlowReads::new(),
             in_flight: InFlight::new(),
             leader,
         };

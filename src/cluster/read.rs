@@ -227,8 +227,7 @@ impl Cluster {
         question: &Q,
         deadline: Instant,
     ) -> Result<Q::Found, ClusterError> {
-        let turn = tokio::time::timeout_at(deadline.into(), self.inner.slow_reads.acquire()).await;
-        let _turn = turn.map_err(|_| ClusterError::Overloaded)?.map_err(|_| ClusterError::Stopping)?;
+        let _turn = self.inner.slow_reads.turn(question.terms().namespace, deadline).await?;
         let allowed = self.allowed(deadline, Work::Unbounded);
         loop {
             let (readers, question, allowed) = (readers.clone(), question.clone(), allowed.clone());
