@@ -12,7 +12,8 @@ use crate::types::{Namespace, Statement, StatementResult};
 /// Longest that the database may take to answer `SELECT 1`; probes have short timeouts of their own.
 const DATABASE_WAIT: Duration = Duration::from_secs(2);
 
-/// Without a word from the leader for so long, answers from here are old: several heartbeats and an election.
+/// Without a word from the leader (for a leader: from a quorum) for so long, a node can neither write nor read what
+/// everybody agreed on: it is several heartbeats and elections, and one may take itself for a follower all the while.
 const CONTACT_MAX: Duration = Duration::from_secs(5);
 
 /// Entries committed but not applied here; beyond it reads of this node are noticeably behind.
@@ -90,12 +91,16 @@ pub(super) fn checks(seen: &Observation) -> [Check; 6] {
         (false, Serving::Replica) => Verdict::Unavailable("leader not found".to_owned()),
         (false, Serving::Relay) => Verdict::Degraded("leader not found: only reads work".to_owned()),
     };
-    let quorum = match seen.last_contact {
-        None => Verdict::Degraded("never heard from the leader".to_owned()),
-        Some(ago) if ago > CONTACT_MAX => {
-            Verdict::Degraded(format!("last contact to a quorum {} s ago", ago.as_secs()))
+    let quorum = match (seen.last_contact, seen.serving) {
+        (None, _) => Verdict::Degraded("never heard from the leader".to_owned()),
+        (Some(ago), serving) if ago > CONTACT_MAX => {
+            let reason = format!("no contact to a quorum for {} s: only reads with level=none work", ago.as_secs());
+            match serving {
+                Serving::Replica => Verdict::Unavailable(reason),
+                Serving::Relay => Verdict::Degraded(reason),
+            }
         }
-        Some(_) => Verdict::Ok,
+        (Some(_), _) => Verdict::Ok,
     };
     let lag = match seen.lag {
         0..=LAG_MAX => Verdict::Ok,
@@ -233,13 +238,14 @@ mod tests {
             Observation { stopped: true, ..FINE },
             Observation { leader_known: false, ..FINE },
             Observation { database: Err("disk I/O error".to_owned()), ..FINE },
+            Observation { last_contact: Some(CONTACT_MAX * 2), ..FINE },
         ] {
             assert!(matches!(Verdict::of(&broken), Verdict::Unavailable(_)), "{broken:?}");
         }
         for limping in [
             Observation { leader_known: false, serving: Serving::Relay, ..FINE },
             Observation { last_contact: None, ..FINE },
-            Observation { last_contact: Some(CONTACT_MAX * 2), ..FINE },
+            Observation { last_contact: Some(CONTACT_MAX * 2), serving: Serving::Relay, ..FINE },
             Observation { lag: LAG_MAX + 1, ..FINE },
             Observation { disk_free: Some(DISK_FREE_BYTES_MIN - 1), ..FINE },
         ] {
