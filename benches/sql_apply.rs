@@ -98,7 +98,7 @@ fn read_rate(readers: &Readers) -> f64 {
                 positional: vec![Value::Integer(id * 7)],
                 ..Statement::new("SELECT id, a, b FROM t WHERE id = ?")
             };
-            let options = ReadOptions { work: Work::StepsMax(10_000), ..ReadOptions::default() };
+            let options = ReadOptions { work: Work::Quick, ..ReadOptions::default() };
             readers.query(&[statement], &options).expect("answers");
             reads += 1;
         }

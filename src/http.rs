@@ -10,6 +10,7 @@ pub(crate) mod head;
 mod guard;
 mod places;
 mod serving;
+mod upload;
 
 use std::io;
 use std::net::SocketAddr;
@@ -34,6 +35,7 @@ use places::{Place, Places};
 use serving::Served;
 
 pub(crate) use places::client_of;
+pub(crate) use upload::{UploadError, read_upload};
 
 /// The body of an answer: in memory, or a stream.
 pub(crate) type ReplyBody = Either<Full<Bytes>, UnsyncBoxBody<Bytes, io::Error>>;

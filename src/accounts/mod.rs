@@ -32,7 +32,7 @@ pub use login::{Challenge, Proof, Purpose, Registered};
 pub use migrations::{MigrationError, MigrationFile, migrate};
 pub use namespaces::{Member, NamespaceSummary};
 pub use sessions::Tokens;
-pub use upkeep::keep;
+pub use upkeep::{UpkeepError, keep};
 
 use std::fmt;
 use std::sync::Arc;
@@ -44,7 +44,7 @@ use self::signing::Ring;
 use crate::auth::challenge_fields::InvalidField;
 use crate::auth::{BareNonce, RelyingParty, SolanaCluster};
 use crate::cluster::{AnyCluster, ClusterError, Level, Read};
-use crate::types::command::{Atomicity, Execute};
+use crate::types::command::{Atomicity, Execute, RowsWanted};
 use crate::types::statement::{StatementError, StatementErrorKind, StatementResult};
 use crate::types::{ClusterSecret, Command, Namespace, Outcome, Statement};
 
@@ -154,6 +154,8 @@ impl Accounts {
     async fn transact(&self, statements: Vec<Statement>, deadline: Instant) -> Result<Transacted, AccountError> {
         let mut execute = Execute::new(Namespace::accounts(), statements);
         execute.atomicity = Atomicity::Transaction;
+        // A transaction tells what it has found, a member's role for instance, not only what it has changed.
+        execute.rows = RowsWanted::FromAll;
         let applied = self.cluster().submit(Command::Execute(execute), deadline).await.map_err(AccountError::of)?;
         let Outcome::Executed(executed) = applied.outcome else {
             return Err(AccountError::Cluster(ClusterError::Storage("a transaction gave no result".to_owned())));

@@ -43,10 +43,13 @@ pub async fn keep(accounts: Accounts, leads: impl Fn() -> bool + Send) {
     }
 }
 
+/// Why the accounts could not be set up, or kept up.
 #[derive(Debug, thiserror::Error)]
-enum UpkeepError {
+pub enum UpkeepError {
+    /// Their schema is not what it should be.
     #[error(transparent)]
     Migration(#[from] MigrationError),
+    /// The cluster could not do it.
     #[error(transparent)]
     Account(#[from] AccountError),
 }
@@ -58,6 +61,14 @@ impl From<ClusterError> for UpkeepError {
 }
 
 impl Accounts {
+    /// Sets the accounts up where they are not, so that whoever comes first finds them. Any node may.
+    ///
+    /// # Errors
+    /// [`UpkeepError`].
+    pub async fn prepare(&self) -> Result<(), UpkeepError> {
+        self.upkeep().await
+    }
+
     async fn upkeep(&self) -> Result<(), UpkeepError> {
         let deadline = || Instant::now() + STEP_MAX;
         let namespace = Namespace::accounts();

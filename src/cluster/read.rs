@@ -14,10 +14,6 @@ use crate::raft::Progress;
 use crate::sql::{ReadError, Readers, Work};
 use crate::types::{Namespace, NodeId};
 
-/// VM steps that a read may take on the worker that received it, about a millisecond. Most reads need a hundred; one
-/// that needs more is run again from its start on a thread where it may block.
-const QUICK_STEPS_MAX: u64 = 20_000;
-
 /// What is read, of whom, under which promise.
 pub(super) trait Question: Clone + Send + Sync + 'static {
     /// What a replica answers.
@@ -90,9 +86,7 @@ impl Cluster {
         };
         match level {
             Level::None | Level::Auto => {
-                if let Some(freshness) = freshness
-                    && !self.is_leader()
-                {
+                if let Some(freshness) = freshness {
                     self.check_freshness(freshness)?;
                 }
                 self.answer_here(&question, deadline).await
@@ -145,6 +139,10 @@ impl Cluster {
     }
 
     fn check_freshness(&self, freshness: Freshness) -> Result<(), ClusterError> {
+        if self.is_leader() {
+            let leads = leads_freshly(self.raft().quorum_silence(), self.raft().lease(), freshness.max_age);
+            return if leads { Ok(()) } else { Err(ClusterError::StaleRead) };
+        }
         let contact = self.last_contact().ok_or(ClusterError::StaleRead)?;
         if contact > freshness.max_age {
             return Err(ClusterError::StaleRead);
@@ -214,7 +212,8 @@ impl Cluster {
             self.wait_applied(index, deadline).await?;
         }
         let readers = self.readers_of(namespace)?;
-        match question.ask(&readers, &self.allowed(deadline, Work::StepsMax(QUICK_STEPS_MAX))) {
+        // Most reads need microseconds; one that needs more is run again from its start on a thread where it may block.
+        match question.ask(&readers, &self.allowed(deadline, Work::Quick)) {
             Err(ReadError::StepsExhausted | ReadError::Busy { .. }) => {
                 self.find_slowly(readers, question, deadline).await
             }
@@ -269,6 +268,29 @@ fn read_error(error: ReadError) -> ClusterError {
     }
 }
 
+/// Whether a node that takes itself for the leader is as fresh as asked. One that is cut off does not notice at once
+/// that others have elected another; until a quorum has been silent for the lease there can be none.
+fn leads_freshly(silence: Option<Duration>, lease: Duration, max_age: Duration) -> bool {
+    silence.is_some_and(|silence| silence <= max_age.max(lease))
+}
+
 pub(super) fn storage(error: impl std::fmt::Display) -> ClusterError {
     ClusterError::Storage(error.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_leader_that_no_quorum_answers_is_stale_like_anybody() {
+        let [short, lease, long] = [10, 1000, 5000].map(Duration::from_millis);
+        assert!(leads_freshly(Some(Duration::ZERO), lease, short));
+        // Heartbeats are not as frequent as a caller may ask; nobody else can lead yet.
+        assert!(leads_freshly(Some(lease), lease, short));
+        assert!(!leads_freshly(Some(lease + short), lease, short));
+        assert!(leads_freshly(Some(lease + short), lease, long));
+        assert!(!leads_freshly(Some(long + short), lease, long));
+        assert!(!leads_freshly(None, lease, long), "it has led nobody yet");
+    }
 }

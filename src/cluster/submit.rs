@@ -193,6 +193,7 @@ fn size_of_statement(statement: &Statement) -> usize {
 mod tests {
     use std::time::Duration;
 
+    use super::super::error::WriteOutcome;
     use super::*;
     use crate::types::Namespace;
     use crate::types::command::{Execute, IdempotencyKey};
@@ -218,5 +219,12 @@ mod tests {
         assert_eq!(host_port("/ip4/10.0.0.1/tcp/4001").as_deref(), Some("10.0.0.1:4001"));
         assert_eq!(host_port("/ip6/::1/tcp/4001").as_deref(), Some("[::1]:4001"));
         assert_eq!(host_port("/ip4/10.0.0.1"), None);
+    }
+
+    #[test]
+    fn a_core_that_stopped_with_an_entry_on_its_way_says_nothing_about_it() {
+        let stopped = ClusterError::from(ProposeError::Stopped("storage failed".to_owned()));
+        assert_eq!(stopped.outcome(), WriteOutcome::Unknown);
+        assert_eq!(ClusterError::from(ProposeError::Unknown).outcome(), WriteOutcome::Unknown);
     }
 }

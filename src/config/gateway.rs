@@ -1,6 +1,7 @@
 //! `[gateway]`: the HTTP and WebSocket face.
 
 use std::fmt;
+use std::net::IpAddr;
 use std::str::FromStr;
 use std::time::Duration;
 
@@ -23,7 +24,7 @@ pub struct GatewayConfig {
     /// The namespace of requests that name none.
     pub namespace: Namespace,
     /// Whether data routes need a credential. Off only for development: everybody who reaches the port is then the
-    /// owner of `namespace`.
+    /// owner of `namespace`. So it must listen on loopback then.
     pub require_auth: bool,
     /// Keys that open a namespace without being stored in the cluster, as `KEY:NAMESPACE`; `KEY:*` is the operator's. A
     /// key may also be made by `debros key create`, which can end it too.
@@ -115,6 +116,13 @@ impl GatewayConfig {
             if self.api_keys[..position].iter().any(|earlier| earlier.key == key.key) {
                 problems.add(Problem::new(format!("gateway.api_keys[{position}]"), "duplicate key"));
             }
+        }
+        let host = self.listen_addr.host().trim_start_matches('[').trim_end_matches(']');
+        let local = host == "localhost" || host.parse::<IpAddr>().is_ok_and(|address| address.is_loopback());
+        if !self.require_auth && !local {
+            let message = format!("must not be false while gateway.listen_addr is {}", self.listen_addr);
+            let hint = "without credentials, everybody who reaches that address could read and change everything";
+            problems.add(Problem::new("gateway.require_auth", message).hint(hint));
         }
         problems.positive("gateway.connections_max", self.connections_max > 0, self.connections_max);
         let per_address = self.connections_per_address_max;

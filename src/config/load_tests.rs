@@ -266,11 +266,23 @@ fn wrong_types_and_wrong_values_are_all_named_at_once() {
 }
 
 #[test]
+fn only_this_machine_may_do_without_credentials() {
+    let open = |addr| Machine::new().with_env("GATEWAY_REQUIRE_AUTH", "Off").with_env("GATEWAY_ADDR", addr);
+    for local in ["127.0.0.1:6001", "[::1]:6001", "localhost:6001"] {
+        assert!(!open(local).load().config.gateway.require_auth, "{local}");
+    }
+    for reachable in [":6001", "0.0.0.0:6001", "[::]:6001", "10.0.0.1:6001", "gateway.example:6001"] {
+        let problems = open(reachable).problems();
+        assert!(problems[0].starts_with("gateway.require_auth: must not be false"), "{reachable}: {problems:?}");
+    }
+}
+
+#[test]
 fn older_variables_work_and_newer_ones_win() {
     let machine = Machine::new()
         .with_env("GATEWAY_ADDR", ":6002")
         .with_env("GATEWAY_NAMESPACE", "chat")
-        .with_env("GATEWAY_REQUIRE_AUTH", "Off")
+        .with_env("GATEWAY_REQUIRE_AUTH", "On")
         .with_env("GATEWAY_API_KEYS", "one:chat, two:other")
         .with_env("GATEWAY_BOOTSTRAP_PEERS", PEER)
         .with_env("BOOTSTRAP_PEERS", PEER)
@@ -284,7 +296,7 @@ fn older_variables_work_and_newer_ones_win() {
     let gateway = &loaded.config.gateway;
     assert_eq!(gateway.listen_addr.to_string(), "0.0.0.0:6002");
     assert_eq!(gateway.namespace.as_str(), "newer");
-    assert!(!gateway.require_auth);
+    assert!(gateway.require_auth);
     assert_eq!(gateway.api_keys.iter().map(ConfiguredKey::key).collect::<Vec<_>>(), ["one", "two"]);
     assert_eq!(gateway.bootstrap_peers.len(), 1);
     assert_eq!(loaded.config.discovery.bootstrap_peers.len(), 1);

@@ -229,11 +229,13 @@ impl Parts {
         let streams = super::inbound::dispatch(inbound, raft.clone(), cluster.clone(), membership, middle.clone());
         middle.spawn_until_cancelled(streams);
         middle.spawn_until_cancelled(keep(cluster.clone(), keeper_options(config, own)));
+        let accounts = Accounts::new(AnyCluster::Node(cluster.clone()), secret, account_options(config)?);
         if record.role == Role::Bootstrap {
             let default = Namespace::default_namespace();
             if !cluster.namespaces().contains(&default) {
                 let deadline = Instant::now() + FIRST_WRITE_MAX;
                 cluster.submit(Command::CreateNamespace { namespace: default }, deadline).await?;
+                accounts.prepare().await?;
             }
         }
         let addresses = Addresses {
@@ -242,7 +244,6 @@ impl Parts {
             sql: Some(sql.address.clone()),
             gateway: Some(gateway.address.clone()),
         };
-        let accounts = Accounts::new(AnyCluster::Node(cluster.clone()), secret, account_options(config)?);
         let leads = cluster.clone();
         middle.spawn_until_cancelled(accounts::keep(accounts.clone(), move || leads.is_leader()));
         let operator = Operator::new(accounts.clone(), record.cluster, record.role, addresses.clone());

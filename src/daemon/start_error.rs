@@ -2,6 +2,7 @@
 
 use super::cluster_key::ClusterKeyError;
 use super::directory::DirectoryError;
+use crate::accounts::UpkeepError;
 use crate::auth::challenge_fields::InvalidField;
 use crate::cluster::{ClusterError, InvalidToken, JoinError};
 use crate::mesh::{IdentityError, MeshError};
@@ -24,6 +25,8 @@ pub(super) enum StartError {
     Initialize(#[from] ProposeError),
     #[error("cannot prepare the cluster: {0}")]
     Prepare(#[from] ClusterError),
+    #[error("cannot set up the accounts: {0}")]
+    Accounts(#[from] UpkeepError),
     #[error(transparent)]
     Token(#[from] InvalidToken),
     #[error(transparent)]

@@ -275,7 +275,7 @@ async fn challenge(call: Call) -> Result<Reply, ApiError> {
     let namespace = namespace(&call, body.namespace.as_deref())?;
     let purpose = body.purpose.unwrap_or_default();
     let purpose = Purpose::parse(&purpose).ok_or_else(|| {
-        let shown: String = purpose.chars().take(40).collect();
+        let shown: String = purpose.chars().take(40).flat_map(char::escape_debug).collect();
         let message = format!("purpose: `{shown}` is none: use login, api_key_generation or register");
         ApiError::new(Code::InvalidBody, message)
     })?;

@@ -30,6 +30,10 @@ pub(super) fn decode<T: DeserializeOwned>(body: &[u8]) -> Result<T, ApiError> {
         let at = json!({ "line": error.line(), "column": error.column() });
         ApiError::new(Code::InvalidJson, format!("invalid json body: {error}")).details(at)
     })?;
+    // A list of values in the right order would be taken for the members as well, which nobody has documented.
+    if body.trim_ascii_start().first() != Some(&b'{') {
+        return Err(ApiError::new(Code::InvalidBody, "invalid body: it must be a JSON object"));
+    }
     serde_json::from_slice(body).map_err(|_| shape::<T>(body))
 }
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use hyper::Version;
 use hyper::body::{Body as _, Incoming};
-use hyper::header::{ACCEPT, CONTENT_ENCODING, CONTENT_TYPE, EXPECT, HOST, HeaderMap};
+use hyper::header::{ACCEPT, CONTENT_ENCODING, CONTENT_TYPE, EXPECT, HOST, HeaderMap, TRANSFER_ENCODING};
 use hyper::http::request::Parts;
 use serde_json::json;
 use tokio::sync::{Semaphore, SemaphorePermit};
@@ -21,6 +21,9 @@ const HEADER_BYTES_MAX: usize = 64 * 1024;
 
 /// Longest time for a body to arrive. The largest one needs 270 KB/s.
 const BODY_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// Longest that an answer waits for a body that it does not need.
+const PASS_OVER_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// Bodies up to this size are not counted; connections times this is little.
 const SMALL_BODY_BYTES: u64 = 16 * 1024;
@@ -51,6 +54,11 @@ pub(super) fn check_head(head: &Parts) -> Result<(), ApiError> {
         return Err(ApiError::new(Code::InvalidRequest, "the Host header is missing"));
     }
     head::check_repeated(&head.headers).map_err(|error| ApiError::new(Code::InvalidRequest, error.to_string()))?;
+    // Other codings would have to be undone, and what stands in front may have done so already.
+    let chunked = |value: &hyper::header::HeaderValue| value.as_bytes().eq_ignore_ascii_case(b"chunked");
+    if head.headers.get(TRANSFER_ENCODING).is_some_and(|value| !chunked(value)) {
+        return Err(ApiError::new(Code::InvalidRequest, "only `Transfer-Encoding: chunked` is understood"));
+    }
     let continues = |value: &hyper::header::HeaderValue| value.as_bytes().eq_ignore_ascii_case(b"100-continue");
     if head.headers.get(EXPECT).is_some_and(|value| !continues(value)) {
         return Err(ApiError::new(Code::InvalidRequest, "only `Expect: 100-continue` is understood"));
@@ -73,25 +81,54 @@ pub(super) struct Taken<'a> {
 /// [`Code::Overloaded`].
 pub(super) async fn take_body<'a>(
     headers: &HeaderMap,
-    body: Incoming,
+    body: &mut Option<Incoming>,
     bytes_max: usize,
     room: &'a Semaphore,
 ) -> Result<Taken<'a>, ApiError> {
-    if body.is_end_stream() {
+    let Some(waiting) = body.as_ref().filter(|body| !body.is_end_stream()) else {
         return Ok(Taken { bytes: Bytes::new(), _room: None });
-    }
+    };
     if headers.get(CONTENT_ENCODING).is_some_and(|encoding| encoding != "identity") {
         return Err(ApiError::new(Code::UnsupportedMediaType, "compressed request bodies are not taken"));
     }
-    let bytes = body.size_hint().upper().unwrap_or(u64::MAX).min(bytes_max as u64);
+    let bytes = waiting.size_hint().upper().unwrap_or(u64::MAX).min(bytes_max as u64);
     let permit = if bytes <= SMALL_BODY_BYTES {
         None
     } else {
         let kib = u32::try_from(bytes.div_ceil(1024)).unwrap_or(u32::MAX);
         Some(room.try_acquire_many(kib).map_err(|_| ApiError::from(Code::Overloaded))?)
     };
-    let bytes = read_body(body, bytes_max, BODY_TIMEOUT).await?;
+    let bytes = match body.take() {
+        Some(body) => read_body(body, bytes_max, BODY_TIMEOUT).await?,
+        None => Bytes::new(),
+    };
     Ok(Taken { bytes, _room: permit })
+}
+
+/// Where a body is that nobody wanted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Unread {
+    /// It was read and forgotten; the next request can follow.
+    Passed,
+    /// Before the next request: the connection cannot be used again, and the client has to be told.
+    InTheWay,
+}
+
+/// Reads over the body of a request that was answered without it. One that is small is on its way already, and a client
+/// whose token has run out, say, keeps its connection.
+pub(super) async fn pass_over(body: Incoming, awaits_continue: bool) -> Unread {
+    if body.is_end_stream() {
+        return Unread::Passed;
+    }
+    // Reading would ask the client to send what it holds back.
+    let small = body.size_hint().upper().is_some_and(|bytes| bytes <= SMALL_BODY_BYTES);
+    if awaits_continue || !small {
+        return Unread::InTheWay;
+    }
+    match read_body(body, SMALL_BODY_BYTES as usize, PASS_OVER_TIMEOUT).await {
+        Ok(_) => Unread::Passed,
+        Err(_) => Unread::InTheWay,
+    }
 }
 
 /// Makes sure that a body says to be JSON, or does not say what it is.
@@ -141,6 +178,10 @@ mod tests {
         assert_eq!(refused(&long), Some(Code::UriTooLong));
         let expects = head(|request| request.uri("/").header("host", "x").header("expect", "miracles"));
         assert_eq!(refused(&expects), Some(Code::InvalidRequest));
+        for (coding, expected) in [("Chunked", None), ("gzip, chunked", Some(Code::InvalidRequest))] {
+            let coded = head(|request| request.uri("/").header("host", "x").header("transfer-encoding", coding));
+            assert_eq!(refused(&coded), expected, "{coding}");
+        }
     }
 
     #[test]

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use hyper::body::{Body as _, Incoming};
-use hyper::header::{ALLOW, CACHE_CONTROL, HeaderMap, HeaderValue, ORIGIN, X_CONTENT_TYPE_OPTIONS};
+use hyper::header::{ALLOW, CACHE_CONTROL, CONNECTION, EXPECT, HeaderMap, HeaderValue, ORIGIN, X_CONTENT_TYPE_OPTIONS};
 use hyper::http::request::Parts;
 use hyper::{Method, Request, StatusCode};
 
@@ -21,7 +21,7 @@ use super::error::{ApiError, Code};
 use super::query::Query;
 use super::rate_limit::{Budget, Exceeded};
 use super::reply::{self, Reply};
-use super::request::{check_head, error_form, take_body};
+use super::request::{Unread, check_head, error_form, pass_over, take_body};
 use super::request_id::{RequestId, X_REQUEST_ID};
 use super::route::{Class, Found, Policy, Route};
 use crate::accounts::Identified;
@@ -59,7 +59,9 @@ pub(super) async fn answer(face: Arc<Face>, peer: SocketAddr, request: Request<I
     let method = head.method.clone();
     let asked = if method == Method::OPTIONS { Asked::Before } else { Asked::Now };
     let mut journey = Journey::default();
-    let answered = dispatch(&face, head, body, client, &mut journey).await;
+    let mut body = Some(body);
+    let awaits_continue = head.headers.contains_key(EXPECT);
+    let answered = dispatch(&face, head, &mut body, client, &mut journey).await;
     let (mut reply, code) = match answered {
         Ok(reply) => (reply, None),
         Err(error) => {
@@ -67,6 +69,11 @@ pub(super) async fn answer(face: Arc<Face>, peer: SocketAddr, request: Request<I
             (error.into_reply(request_id.as_str(), form), Some(code))
         }
     };
+    if let Some(unread) = body
+        && pass_over(unread, awaits_continue).await == Unread::InTheWay
+    {
+        reply.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+    }
     let class = journey.route.as_ref().map_or(Class::Ordinary, |route| route.class);
     if gzip && class != Class::Login {
         reply = compression::compress(reply).await;
@@ -114,7 +121,7 @@ fn finish(
 async fn dispatch(
     face: &Arc<Face>,
     head: Parts,
-    body: Incoming,
+    body: &mut Option<Incoming>,
     client: IpAddr,
     journey: &mut Journey,
 ) -> Result<Reply, ApiError> {

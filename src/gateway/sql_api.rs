@@ -20,11 +20,16 @@ use super::sql_value::{Arguments, lists, objects};
 use super::{consistency, sql_schema as schema};
 use crate::cluster::{Read, script};
 use crate::types::command::{Atomicity, Execute, Executed, Outcome, Replayed, RowsWanted};
+use crate::types::limits::STATEMENTS_PER_REQUEST_MAX;
 use crate::types::statement::{Expect, StatementResult, Written};
 use crate::types::{Action, Command, Rows, Statement};
 
 /// Longest that one statement may take when a caller says nothing.
 const STATEMENT_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Work that one write may take, as time on a small machine. While it is applied no other namespace's write is, so this
+/// is what a tenant can make all others wait.
+const WRITE_TIME: Duration = Duration::from_secs(2);
 
 /// Largest body: a transaction of many statements, or one large value.
 const BODY_BYTES_MAX: usize = 8 * 1024 * 1024;
@@ -277,6 +282,11 @@ async fn transaction(call: Call) -> Result<Reply, ApiError> {
         let message = "invalid body: {ops:[{kind,sql,args?,expect?}], return_results?} or {statements:[...]}";
         return Err(ApiError::new(Code::InvalidBody, message));
     }
+    if statements.len() > STATEMENTS_PER_REQUEST_MAX {
+        let message =
+            format!("{} statements; one transaction takes at most {STATEMENTS_PER_REQUEST_MAX}", statements.len());
+        return Err(ApiError::new(Code::InvalidBody, message));
+    }
     let done = write(&call, statements, Atomicity::Transaction, RowsWanted::FromAll).await?;
     let results = &done.executed.results;
     if let Some(StatementResult::Failed(error)) = results.last() {
@@ -423,13 +433,14 @@ async fn write(
     atomicity: Atomicity,
     rows: RowsWanted,
 ) -> Result<Done, ApiError> {
-    let execute = Execute {
+    let mut execute = Execute {
         atomicity,
         rows,
         idempotency: consistency::idempotency(call)?,
         database_bytes_max: call.face.quotas().database_bytes_max,
         ..Execute::new(call.grant()?.namespace().clone(), statements)
     };
+    execute.limit_time(WRITE_TIME);
     let applied = call.face.cluster().submit(Command::Execute(execute), call.deadline).await;
     let applied = applied.map_err(|error| ApiError::cluster(error, Effect::Writes))?;
     match applied.outcome {

@@ -14,6 +14,14 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, Sleep};
 
+/// Bytes a second below which the reader of an answer falls into debt: a lame mobile link. A byte now and then is as good
+/// as none.
+const RATE_MIN: f64 = 32.0 * 1024.0;
+
+fn debt_after(debt: Duration, waited: Duration, taken: usize) -> Duration {
+    (debt + waited).saturating_sub(Duration::from_secs_f64(taken as f64 / RATE_MIN))
+}
+
 /// Longest silences of a connection.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Patience {
@@ -21,7 +29,7 @@ pub(super) struct Patience {
     pub(super) idle: Duration,
     /// From the first byte of a request to the end of its headers.
     pub(super) head: Duration,
-    /// Without the client taking a byte of an answer.
+    /// Without the client taking what it is sent, at the least rate.
     pub(super) stall: Duration,
 }
 
@@ -95,8 +103,10 @@ pub(super) struct Guard {
     deadline: Instant,
     /// Fires at `deadline` or before; moved only when it must be, which is seldom.
     silence: Pin<Box<Sleep>>,
-    /// Runs while a write waits.
-    stalled: Option<Pin<Box<Sleep>>>,
+    /// Time spent waiting for the reader that what it took since has not made up for.
+    debt: Duration,
+    /// Runs while a write waits, with the moment from which it does.
+    stalled: Option<(Instant, Pin<Box<Sleep>>)>,
 }
 
 impl Guard {
@@ -104,7 +114,7 @@ impl Guard {
     pub(super) fn new(stream: TcpStream, patience: Patience, phase: Phase) -> Guard {
         let deadline = Instant::now() + patience.idle;
         let silence = Box::pin(tokio::time::sleep_until(deadline));
-        Guard { stream, patience, phase, seen: WAITING, deadline, silence, stalled: None }
+        Guard { stream, patience, phase, seen: WAITING, deadline, silence, debt: Duration::ZERO, stalled: None }
     }
 
     /// Nothing has come: how long may that go on?
@@ -136,12 +146,13 @@ impl Guard {
     }
 
     fn watch_stall(&mut self, cx: &mut Context<'_>, written: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
-        if written.is_ready() {
-            self.stalled = None;
-            return written;
+        if let Poll::Ready(written) = written {
+            let waited = self.stalled.take().map_or(Duration::ZERO, |(since, _)| since.elapsed());
+            self.debt = debt_after(self.debt, waited, *written.as_ref().unwrap_or(&0));
+            return Poll::Ready(written);
         }
-        let timeout = self.patience.stall;
-        let stalled = self.stalled.get_or_insert_with(|| Box::pin(tokio::time::sleep(timeout)));
+        let left = self.patience.stall.saturating_sub(self.debt);
+        let (_, stalled) = self.stalled.get_or_insert_with(|| (Instant::now(), Box::pin(tokio::time::sleep(left))));
         stalled.as_mut().poll(cx).map(|()| Err(io::ErrorKind::TimedOut.into()))
     }
 }
@@ -186,5 +197,21 @@ impl AsyncWrite for Guard {
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         Pin::new(&mut self.stream).poll_shutdown(cx)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_byte_now_and_then_does_not_keep_a_connection() {
+        let second = Duration::from_secs(1);
+        let after =
+            |steps: usize, taken: usize| (0..steps).fold(Duration::ZERO, |debt, _| debt_after(debt, second, taken));
+        assert!(after(60, 1) > 59 * second);
+        assert!(after(60, 16 * 1024) >= 29 * second, "half the rate pays back half");
+        assert_eq!(after(60, 32 * 1024), Duration::ZERO);
+        assert_eq!(after(60, 1024 * 1024), Duration::ZERO, "nobody saves up");
     }
 }

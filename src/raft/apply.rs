@@ -113,14 +113,33 @@ impl StateView {
 pub(super) type Reply<T> = oneshot::Sender<io::Result<T>>;
 
 pub(super) enum Work {
-    Apply { entries: Vec<Entry>, reply: Reply<Vec<Outcome>> },
-    AppliedState { reply: Reply<(Option<LogId>, StoredMembership)> },
-    CurrentSnapshot { reply: Reply<Option<SnapshotMeta>> },
-    BuildSnapshot { reply: Reply<SnapshotMeta> },
-    Fence { reply: Reply<FencedSnapshot> },
-    Unfence,
-    Install { directory: PathBuf, reply: Reply<()> },
-    Checkpoint { reply: Reply<u64> },
+    Apply {
+        entries: Vec<Entry>,
+        reply: Reply<Vec<Outcome>>,
+    },
+    AppliedState {
+        reply: Reply<(Option<LogId>, StoredMembership)>,
+    },
+    CurrentSnapshot {
+        reply: Reply<Option<SnapshotMeta>>,
+    },
+    BuildSnapshot {
+        reply: Reply<SnapshotMeta>,
+    },
+    Fence {
+        reply: Reply<FencedSnapshot>,
+    },
+    /// Ends the fence that this flag belongs to, unless it has ended already.
+    Unfence {
+        broken: Arc<AtomicBool>,
+    },
+    Install {
+        directory: PathBuf,
+        reply: Reply<()>,
+    },
+    Checkpoint {
+        reply: Reply<u64>,
+    },
 }
 
 /// Handle to the thread.
@@ -170,9 +189,15 @@ impl ApplyThread {
         answer.await.map_err(|_| stopped())?
     }
 
+    /// Asks for something without waiting for it.
+    #[cfg(test)]
+    pub(super) async fn send_for_test(&self, work: Work) {
+        assert!(self.queue.send(work).await.is_ok(), "the thread runs");
+    }
+
     /// Ends a fence from a destructor, where nobody can wait.
-    pub(super) fn unfence(&self) {
-        if let Err(mpsc::error::TrySendError::Full(work)) = self.queue.try_send(Work::Unfence) {
+    pub(super) fn unfence(&self, broken: Arc<AtomicBool>) {
+        if let Err(mpsc::error::TrySendError::Full(work)) = self.queue.try_send(Work::Unfence { broken }) {
             let queue = self.queue.clone();
             std::thread::spawn(move || queue.blocking_send(work));
         }
@@ -288,7 +313,11 @@ impl Owner {
                         self.unfence();
                     }
                 }
-                Work::Unfence => self.unfence(),
+                Work::Unfence { broken } => {
+                    if self.fence.as_ref().is_some_and(|fence| Arc::ptr_eq(fence, &broken)) {
+                        self.unfence();
+                    }
+                }
                 Work::Install { directory, reply } => answer(reply, self.install(&directory)),
                 Work::Checkpoint { reply } => answer(reply, self.checkpoint()),
             }
@@ -494,8 +523,11 @@ impl Owner {
 
     /// Brings every main file to the applied index and keeps it there until [`Owner::unfence`].
     fn fence(&mut self) -> io::Result<FencedSnapshot> {
-        if self.fence.is_some() {
-            return Err(io::Error::new(io::ErrorKind::ResourceBusy, "another snapshot is being sent"));
+        match &self.fence {
+            // Its answer was on the way when nobody waited any more, so nobody has it to let go of.
+            Some(broken) if Arc::strong_count(broken) == 1 => self.unfence(),
+            Some(_) => return Err(io::Error::new(io::ErrorKind::ResourceBusy, "another snapshot is being sent")),
+            None => {}
         }
         if self.resume_from < self.system.applied() {
             return Err(io::Error::new(io::ErrorKind::ResourceBusy, "a database is still being replayed"));

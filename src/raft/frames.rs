@@ -142,6 +142,16 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn a_stranger_cannot_send_what_a_member_may() {
+        let mut bytes = Vec::new();
+        put_frame(&mut bytes, |out| out.extend_from_slice(&[7; 1001]));
+        let refused = FrameReader::with_limit(1000).next(&mut &bytes[..]).await.expect_err("too large");
+        assert!(refused.to_string().contains("frame of 1001 bytes is larger than the limit of 1000"), "{refused}");
+        assert!(FrameReader::with_limit(1001).next(&mut &bytes[..]).await.expect("fits").is_some());
+        assert!(FrameReader::default().next(&mut &bytes[..]).await.expect("fits").is_some());
+    }
+
+    #[tokio::test]
     async fn an_end_within_a_frame_and_an_oversized_frame_are_errors() {
         for bytes in [&[3, 0, 0, 0, 1][..], &u32::MAX.to_le_bytes()[..]] {
             let mut stream = bytes;

@@ -178,6 +178,7 @@ pub struct Raft {
     /// One snapshot is received at a time.
     pub(super) receiving: Arc<tokio::sync::Mutex<()>>,
     pub(super) contact: Arc<Contact>,
+    lease: Duration,
     node: NodeId,
     log: LogStore,
     apply: ApplyThread,
@@ -229,6 +230,7 @@ impl Raft {
             directories,
             receiving: Arc::default(),
             contact: Arc::new(Contact::new()),
+            lease: options.election_timeout_min,
             node,
             log,
             apply,
@@ -433,6 +435,21 @@ impl Raft {
     /// Time since a leader last spoke to this node; `None` when none has since it started.
     pub fn last_contact(&self) -> Option<Duration> {
         self.contact.elapsed()
+    }
+
+    /// Time since a quorum last answered this node as its leader; `None` when none has yet.
+    pub fn quorum_silence(&self) -> Option<Duration> {
+        let metrics = self.metrics();
+        let mut voters = metrics.membership_config.voter_ids();
+        if voters.next() == Some(self.node) && voters.next().is_none() {
+            return Some(Duration::ZERO);
+        }
+        metrics.last_quorum_acked.map(|acked| openraft::Instant::elapsed(&*acked))
+    }
+
+    /// Longest silence of a quorum during which no other leader can have been elected.
+    pub fn lease(&self) -> Duration {
+        self.lease
     }
 
     /// What everybody may read of the state machine.

@@ -345,6 +345,7 @@ impl LogFileReader {
 
 fn open_connection(path: &Path) -> Result<Connection, LogFileError> {
     let open = || -> rusqlite::Result<Connection> {
+        crate::sql::prepare_process()?;
         let connection = Connection::open(path)?;
         connection.pragma_update(None, "journal_mode", "wal")?;
         connection.pragma_update(None, "synchronous", "full")?;

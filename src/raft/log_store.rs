@@ -157,6 +157,25 @@ impl Tail {
         self.durable_index = self.durable_index.min(index.unwrap_or(0));
     }
 
+    /// These changes are in the file.
+    fn note_durable(&mut self, changes: &[Change]) {
+        for change in changes {
+            match change {
+                Change::Append(entries) => {
+                    // Entries that were cut off while they were being written say nothing of those in their place.
+                    let last = entries.last().map(|entry| entry.log_id).filter(|id| self.has(*id));
+                    if let Some(last) = last {
+                        self.durable_index = last.index;
+                    }
+                }
+                Change::TruncateAfter(index) => self.durable_index = self.durable_index.min(*index),
+                Change::TruncateAll => self.durable_index = 0,
+                Change::Purge(_) | Change::Vote(_) | Change::Committed(_) => {}
+            }
+        }
+        self.shrink();
+    }
+
     fn purge(&mut self, upto: LogId) {
         while self.entries.front().is_some_and(|first| first.log_id.index <= upto.index) {
             if let Some(entry) = self.entries.pop_front() {
@@ -281,11 +300,16 @@ impl Shared {
             none => none.insert(LogFileReader::open(&self.path)?),
         };
         let mut entries = reader.read(start, end.min(base), bytes_max)?;
+        let tail = self.tail();
+        // The log may have been cut below what was just read; then the file's entries are not the log's any more.
+        let base = base.min(tail.base);
+        entries.truncate(entries.partition_point(|entry| entry.log_id.index < base));
         let bytes: usize = entries.iter().map(codec::entry_bytes).sum();
         let complete = entries.last().is_none_or(|last| last.log_id.index + 1 == base);
         if complete && base < end && bytes < bytes_max {
-            entries.extend(take_range(&self.tail().entries, base, end, bytes_max - bytes));
+            entries.extend(take_range(&tail.entries, start.max(base), end, bytes_max - bytes));
         }
+        drop(tail);
         match entries.windows(2).find(|pair| pair[0].log_id.index + 1 != pair[1].log_id.index) {
             Some(gap) => Err(io::Error::other(format!("the log has no entry after index {}", gap[0].log_id.index))),
             None => Ok(entries),
@@ -416,7 +440,7 @@ impl Writer {
             changes.extend(self.committed_to_note(last));
             let outcome = self.file.commit(&changes);
             if outcome.is_ok() {
-                self.note_durable(&changes);
+                self.shared.tail().note_durable(&changes);
                 self.durable.send_if_modified(|durable| std::mem::replace(durable, last) != last);
             }
             let failed = outcome.as_ref().err().map(ToString::to_string);
@@ -450,25 +474,6 @@ impl Writer {
         self.committed_noted = Instant::now();
         Some(Change::Committed(committed))
     }
-
-    fn note_durable(&self, changes: &[Change]) {
-        let mut tail = self.shared.tail();
-        for change in changes {
-            match change {
-                Change::Append(entries) => {
-                    // Entries that were cut off while they were being written say nothing of those in their place.
-                    let last = entries.last().map(|entry| entry.log_id).filter(|id| tail.has(*id));
-                    if let Some(last) = last {
-                        tail.durable_index = last.index;
-                    }
-                }
-                Change::TruncateAfter(index) => tail.durable_index = tail.durable_index.min(*index),
-                Change::TruncateAll => tail.durable_index = 0,
-                Change::Purge(_) | Change::Vote(_) | Change::Committed(_) => {}
-            }
-        }
-        tail.shrink();
-    }
 }
 
 impl Done {
@@ -482,5 +487,128 @@ impl Done {
             }
             Done::Nobody => {}
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use openraft::EntryPayload;
+    use openraft::entry::RaftEntry as _;
+    use openraft::type_config::TypeConfigExt as _;
+    use openraft::vote::RaftLeaderId as _;
+
+    use super::super::type_config::{LeaderId, LogData};
+    use super::*;
+    use crate::types::NodeId;
+
+    fn id(term: u64, index: u64) -> LogId {
+        LogId { leader_id: LeaderId::new(term, NodeId::from(1)), index }
+    }
+
+    fn entry(term: u64, index: u64) -> Entry {
+        Entry::new(id(term, index), EntryPayload::Normal(LogData(vec![7; 100].into())))
+    }
+
+    fn entries(term: u64, from: u64, to: u64) -> Vec<Entry> {
+        (from..=to).map(|index| entry(term, index)).collect()
+    }
+
+    fn ids(entries: &[Entry]) -> Vec<LogId> {
+        entries.iter().map(|entry| entry.log_id).collect()
+    }
+
+    async fn append(log: &mut LogStore, entries: Vec<Entry>) {
+        let (done, flushed) = TypeConfig::oneshot();
+        log.append(entries, IOFlushed::signal(done)).await.expect("appends");
+        flushed.await.expect("answers").expect("is durable");
+    }
+
+    /// A writer that cannot write: what is cut off stays in the file for as long as this lives.
+    fn stop_writes(directory: &Path) -> rusqlite::Connection {
+        let other = rusqlite::Connection::open(directory.join("log.sqlite")).expect("opens");
+        other.execute_batch("BEGIN IMMEDIATE").expect("locks");
+        other
+    }
+
+    #[tokio::test]
+    async fn what_was_cut_off_is_not_read_again_while_it_is_still_in_the_file() {
+        let dir = tempfile::tempdir().expect("temp dir");
+        let (mut log, writer) = LogStore::open(dir.path()).expect("opens");
+        append(&mut log, entries(1, 1, 30)).await;
+        // Entries 1 to 20 have left memory, as they do when there are many.
+        {
+            let mut tail = log.shared.tail();
+            tail.entries.drain(..20);
+            tail.base = 21;
+        }
+        let locked = stop_writes(dir.path());
+        log.truncate_after(Some(id(1, 10))).await.expect("cuts");
+        assert_eq!(ids(&log.shared.read(1, 40, usize::MAX).expect("reads")), ids(&entries(1, 1, 10)));
+        let (done, flushed) = TypeConfig::oneshot();
+        log.append(entries(2, 11, 15), IOFlushed::signal(done)).await.expect("appends");
+        let expected = [ids(&entries(1, 5, 10)), ids(&entries(2, 11, 15))].concat();
+        assert_eq!(ids(&log.shared.read(5, 40, usize::MAX).expect("reads")), expected);
+        assert_eq!(ids(&log.shared.read(12, 14, usize::MAX).expect("reads")), ids(&entries(2, 12, 13)));
+        drop(locked);
+        flushed.await.expect("answers").expect("is durable");
+        assert_eq!(ids(&log.shared.read(5, 40, usize::MAX).expect("reads")), expected);
+        drop(log);
+        writer.join();
+    }
+
+    #[tokio::test]
+    async fn after_a_cut_nothing_passes_for_durable_by_the_id_of_what_was_cut() {
+        let dir = tempfile::tempdir().expect("temp dir");
+        let (mut log, writer) = LogStore::open(dir.path()).expect("opens");
+        append(&mut log, entries(1, 1, 30)).await;
+        log.truncate_after(Some(id(1, 10))).await.expect("cuts");
+        // Votes and changes of the log go the same way, in order: the cut is done.
+        log.save_vote(&Vote::new_committed(1, NodeId::from(1))).await.expect("saves");
+        let locked = stop_writes(dir.path());
+        let (done, flushed) = TypeConfig::oneshot();
+        log.append(entries(1, 11, 15), IOFlushed::signal(done)).await.expect("appends");
+        let mut durable = log.durable();
+        let early = tokio::time::timeout(Duration::from_millis(200), durable.wait(id(1, 15))).await;
+        assert!(early.is_err(), "entry 15 is not on disk");
+        drop(locked);
+        flushed.await.expect("answers").expect("is durable");
+        durable.wait(id(1, 15)).await.expect("is on disk");
+        drop((log, durable));
+        writer.join();
+    }
+
+    #[test]
+    fn entries_cut_off_while_they_were_written_do_not_let_their_successors_leave_memory() {
+        let mut tail = Tail { base: 1, ..Tail::default() };
+        entries(1, 1, 20).into_iter().for_each(|entry| tail.push(entry));
+        tail.note_durable(&[Change::Append(entries(1, 1, 10))]);
+        // Entries 11 to 20 are on their way to the file when a new leader puts others in their place.
+        tail.truncate_after(Some(10));
+        entries(2, 11, 20).into_iter().for_each(|entry| tail.push(entry));
+        tail.note_durable(&[Change::Append(entries(1, 11, 20))]);
+        assert_eq!(tail.durable_index, 10);
+        tail.note_durable(&[Change::TruncateAfter(10), Change::Append(entries(2, 11, 20))]);
+        assert_eq!(tail.durable_index, 20);
+    }
+
+    #[tokio::test]
+    async fn a_read_ends_before_the_entry_that_would_pass_its_limit_from_memory_and_file() {
+        let dir = tempfile::tempdir().expect("temp dir");
+        let (mut log, writer) = LogStore::open(dir.path()).expect("opens");
+        append(&mut log, entries(1, 1, 9)).await;
+        let one = codec::entry_bytes(&entry(1, 1));
+        for in_memory in [true, false] {
+            if !in_memory {
+                let mut tail = log.shared.tail();
+                tail.entries.drain(..5);
+                tail.base = 6;
+            }
+            for (bytes_max, count) in [(1, 1), (one, 1), (2 * one, 2), (3 * one - 1, 2), (3 * one, 3)] {
+                assert_eq!(log.shared.read(1, 6, bytes_max).expect("reads").len(), count, "{bytes_max} {in_memory}");
+            }
+            assert_eq!(log.shared.read(1, 10, 8 * one).expect("reads").len(), 8, "{in_memory}");
+        }
+        drop(log);
+        writer.join();
     }
 }

@@ -68,7 +68,7 @@ impl Fence {
 
 impl Drop for Fence {
     fn drop(&mut self) {
-        self.apply.unfence();
+        self.apply.unfence(self.snapshot.broken.clone());
     }
 }
 

@@ -286,11 +286,22 @@ impl System {
         self.begin()?;
         self.view_changed = true;
         self.execute("DELETE FROM gateway WHERE node = ?1", [node.public_key()])?;
+        self.forget_invites_of(node)?;
         Ok(Outcome::Done)
+    }
+
+    /// A node that was removed needs a new token: the old one would let it in again until it expires.
+    fn forget_invites_of(&mut self, node: NodeId) -> Result<(), SystemError> {
+        self.view_changed = true;
+        self.execute("DELETE FROM invite WHERE redeemed_by = ?1", [node.public_key()]).map(drop)
     }
 
     pub(super) fn set_membership(&mut self, membership: StoredMembership) -> Result<(), SystemError> {
         self.begin()?;
+        let before: Vec<NodeId> = self.membership.membership().nodes().map(|(node, _)| *node).collect();
+        for gone in before.into_iter().filter(|node| membership.membership().get_node(node).is_none()) {
+            self.forget_invites_of(gone)?;
+        }
         let mut value = Vec::new();
         codec::put_stored_membership(&mut value, &membership);
         self.put_record("membership", &value)?;
@@ -432,6 +443,7 @@ fn role_text(role: MemberRole) -> &'static str {
 }
 
 fn open_connection(path: &Path) -> rusqlite::Result<Connection> {
+    crate::sql::prepare_process()?;
     let connection = Connection::open(path)?;
     connection.pragma_update(None, "journal_mode", "wal")?;
     connection.pragma_update(None, "synchronous", "normal")?;

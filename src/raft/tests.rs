@@ -2,6 +2,7 @@
 
 use std::io::{Read, Seek, SeekFrom};
 use std::path::Path;
+use std::sync::atomic::Ordering;
 
 use bytes::Bytes;
 use openraft::entry::RaftEntry;
@@ -11,13 +12,13 @@ use openraft::type_config::TypeConfigExt;
 use openraft::vote::RaftLeaderId;
 use openraft::{EntryPayload, RaftLogReader, RaftSnapshotBuilder, StorageError};
 
-use super::apply::{ApplyJoin, ApplyThread, Directories, StateView};
+use super::apply::{ApplyJoin, ApplyThread, Directories, StateView, Work};
 use super::log_store::{Durable, LogStore, LogWriter};
 use super::snapshot::Fence;
 use super::state_machine::StateMachine;
-use super::type_config::{Entry, LeaderId, LogData, LogId, TypeConfig, Vote};
-use crate::types::command::Execute;
-use crate::types::{Command, Envelope, Namespace, NodeId, Stamp, Statement};
+use super::type_config::{Entry, LeaderId, LogData, LogId, Membership, TypeConfig, Vote};
+use crate::types::command::{Execute, MemberRole, Refusal};
+use crate::types::{Command, Envelope, Namespace, NodeId, Outcome, Stamp, Statement};
 
 struct Builder;
 
@@ -190,5 +191,129 @@ async fn files_being_sent_stand_still_while_writes_and_snapshots_go_on() {
     assert!(Fence::raise(&store.machine.apply).await.is_err(), "one snapshot is sent at a time");
     drop(fence);
     assert_eq!(store.rows(), 8998);
+    store.close();
+}
+
+fn membership(index: u64, nodes: &[u64]) -> Entry {
+    let nodes = nodes.iter().map(|number| NodeId::from(*number));
+    let membership = Membership::new_with_defaults(vec![[NodeId::from(1)].into()], nodes);
+    Entry::new(log_id(index), EntryPayload::Membership(membership))
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_token_does_not_let_a_removed_node_in_again() {
+    let dir = tempfile::tempdir().expect("temp dir");
+    let store = Store::open(dir.path());
+    let create = |index, secret, role| {
+        entry(index, Command::CreateInvite { secret_hash: [secret; 32], role, expires_unix_ms: i64::MAX })
+    };
+    let redeem = |index, secret, node: u64, role| {
+        let node = NodeId::from(node);
+        entry(index, Command::RedeemInvite { secret_hash: [secret; 32], node, role, addresses: Vec::new() })
+    };
+    let entries = vec![
+        create(1, 8, MemberRole::Node),
+        create(2, 9, MemberRole::Gateway),
+        redeem(3, 8, 2, MemberRole::Node),
+        redeem(4, 9, 3, MemberRole::Gateway),
+        membership(5, &[1, 2]),
+        // The first answer may have been lost.
+        redeem(6, 8, 2, MemberRole::Node),
+        redeem(7, 9, 3, MemberRole::Gateway),
+        membership(8, &[1]),
+        entry(9, Command::RemoveGateway { node: NodeId::from(3) }),
+        redeem(10, 8, 2, MemberRole::Node),
+        redeem(11, 9, 3, MemberRole::Gateway),
+    ];
+    let outcomes = store.machine.apply.ask(|reply| Work::Apply { entries, reply }).await.expect("applies");
+    for admitted in [2, 3, 5, 6] {
+        assert_eq!(outcomes[admitted], Outcome::Admitted, "{admitted}");
+    }
+    for refused in [9, 10] {
+        assert_eq!(outcomes[refused], Outcome::Refused(Refusal::InvalidInvite), "{refused}");
+    }
+    assert!(store.view.system().invites.is_empty() && store.view.system().gateways.is_empty());
+    store.close();
+}
+
+/// A user's file with a table `t` of so many rows.
+fn user_file(dir: &Path, rows: u64) -> Vec<u8> {
+    let path = dir.join("user.sqlite");
+    let connection = rusqlite::Connection::open(&path).expect("opens");
+    connection.execute_batch("DROP TABLE IF EXISTS t; CREATE TABLE t (id INTEGER PRIMARY KEY)").expect("creates");
+    for _ in 0..rows {
+        connection.execute_batch("INSERT INTO t DEFAULT VALUES").expect("inserts");
+    }
+    connection.close().expect("closes");
+    std::fs::read(&path).expect("reads")
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_load_and_a_drop_end_the_transfer_of_the_files_that_they_replace() {
+    let dir = tempfile::tempdir().expect("temp dir");
+    let mut store = Store::open(dir.path());
+    let other: Namespace = "other".parse().expect("a name");
+    store.append(entries(1, 20)).await;
+    store.apply(entries(1, 5)).await;
+    store.apply(vec![entry(6, Command::CreateNamespace { namespace: other.clone() })]).await;
+    let database = user_file(dir.path(), 2);
+    let changes = [
+        Command::Load { namespace: Namespace::default_namespace(), database },
+        Command::DropNamespace { namespace: other },
+    ];
+    for (index, change) in (7..).zip(changes) {
+        let fence = Fence::raise(&store.machine.apply).await.expect("is raised");
+        assert!(!fence.snapshot.broken.load(Ordering::Acquire));
+        store.apply(vec![entry(index, change)]).await;
+        assert!(fence.snapshot.broken.load(Ordering::Acquire), "entry {index}");
+    }
+    store.close();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_fence_that_nobody_waited_for_does_not_stay() {
+    let dir = tempfile::tempdir().expect("temp dir");
+    let mut store = Store::open(dir.path());
+    store.append(entries(1, 20)).await;
+    store.apply(entries(1, 10)).await;
+    // Gone before the answer.
+    let (reply, answer) = tokio::sync::oneshot::channel();
+    drop(answer);
+    store.machine.apply.send_for_test(Work::Fence { reply }).await;
+    drop(Fence::raise(&store.machine.apply).await.expect("the first one is gone"));
+    // Gone after the answer was sent and before it was taken.
+    let (reply, answer) = tokio::sync::oneshot::channel();
+    store.machine.apply.send_for_test(Work::Fence { reply }).await;
+    store.apply(entries(11, 12)).await;
+    drop(answer);
+    let fence = Fence::raise(&store.machine.apply).await.expect("the second one is gone");
+    assert!(Fence::raise(&store.machine.apply).await.is_err(), "this one is held");
+    drop(fence);
+    store.close();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_crash_in_the_middle_of_a_load_is_finished_by_the_next_start() {
+    let dir = tempfile::tempdir().expect("temp dir");
+    let mut store = Store::open(dir.path());
+    let load =
+        || entry(11, Command::Load { namespace: Namespace::default_namespace(), database: user_file(dir.path(), 3) });
+    let log = [entries(1, 10), vec![load()], entries(12, 12)].concat();
+    store.append(log).await;
+    store.apply(entries(1, 10)).await;
+    assert_eq!(store.rows(), 8);
+    store.close();
+    // As a crash leaves it after the first of the two renames: both files, and the old one's write-ahead log.
+    let (old, staged) = (dir.path().join("db/default.sqlite"), dir.path().join("db/default.staged"));
+    std::fs::write(&staged, user_file(dir.path(), 3)).expect("writes");
+    crate::sql::adopt(&staged, 11, None).expect("adopts");
+    std::fs::write(dir.path().join("db/default.sqlite-wal"), b"of the old file").expect("writes");
+    let mut store = Store::open(dir.path());
+    assert!(old.exists() && !staged.exists());
+    assert_eq!(store.rows(), 3, "the loaded file is in its place");
+    // The log has the load after what `_system` says was applied: it is there already.
+    store.apply(vec![load()]).await;
+    store.apply(entries(12, 12)).await;
+    assert_eq!(store.rows(), 4);
     store.close();
 }

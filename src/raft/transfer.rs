@@ -12,6 +12,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use bytes::{BufMut, Bytes};
+use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::apply::Directories;
 use super::codec::{
@@ -85,14 +86,14 @@ async fn receive(connection: &mut Connection) -> io::Result<Bytes> {
     expect(&mut connection.frames, &mut connection.stream).await
 }
 
-async fn expect(frames: &mut FrameReader, stream: &mut MeshStream) -> io::Result<Bytes> {
+async fn expect(frames: &mut FrameReader, stream: &mut (impl AsyncRead + Unpin)) -> io::Result<Bytes> {
     tokio::time::timeout(SILENCE_MAX, frames.expect(stream))
         .await
         .unwrap_or_else(|_| Err(io::Error::new(io::ErrorKind::TimedOut, "the peer fell silent during a snapshot")))
 }
 
 async fn send_file(
-    stream: &mut MeshStream,
+    stream: &mut (impl AsyncWrite + Unpin),
     file: &mut FencedFile,
     present: &[u8],
     broken: &AtomicBool,
@@ -151,7 +152,12 @@ pub(super) async fn receive_snapshot(
     Ok(Received { vote: offer.vote, meta: offer.meta, data: SnapshotData::Received(directory) })
 }
 
-async fn receive_file(frames: &mut FrameReader, stream: &mut MeshStream, path: &Path, bytes: u64) -> io::Result<()> {
+async fn receive_file(
+    frames: &mut FrameReader,
+    stream: &mut (impl AsyncRead + Unpin),
+    path: &Path,
+    bytes: u64,
+) -> io::Result<()> {
     let mut file = File::options().create(true).truncate(false).read(true).write(true).open(path)?;
     loop {
         match take_piece(expect(frames, stream).await?)? {
@@ -275,5 +281,35 @@ mod tests {
         for bad in ["../x.sqlite", "a/b.sqlite", ".sqlite", "x", "_other.sqlite", "default.sqlite-wal"] {
             assert!(file_name(bad.as_bytes()).is_err(), "{bad:?} was accepted");
         }
+    }
+
+    /// Sends a file of some chunks to a receiver that has none of it; what the sender and the receiver say.
+    async fn transfer(flag: bool) -> (io::Result<()>, io::Result<()>, Vec<u8>) {
+        let dir = tempfile::tempdir().expect("temp dir");
+        let (source, target) = (dir.path().join("source"), dir.path().join("target"));
+        std::fs::write(&source, vec![7; CHUNK_BYTES * 2 + 100]).expect("writes");
+        let mut file = FencedFile::open("default.sqlite", &source).expect("opens");
+        let bytes = file.bytes;
+        let broken = AtomicBool::new(flag);
+        let (mut near, mut far) = tokio::io::duplex(64 * 1024);
+        let mut frames = FrameReader::default();
+        let (sent, received) = tokio::join!(
+            async move {
+                let sent = send_file(&mut near, &mut file, &[], &broken).await;
+                drop(near);
+                sent
+            },
+            receive_file(&mut frames, &mut far, &target, bytes)
+        );
+        (sent, received, std::fs::read(&target).expect("reads"))
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn a_file_that_may_have_changed_while_it_was_sent_is_not_used() {
+        let (sent, received, content) = transfer(false).await;
+        assert!(sent.is_ok() && received.is_ok() && content == vec![7; CHUNK_BYTES * 2 + 100]);
+        let (sent, received, _) = transfer(true).await;
+        assert!(sent.expect_err("is given up").to_string().contains("changed"));
+        assert!(received.is_err(), "without its end a file is not whole");
     }
 }

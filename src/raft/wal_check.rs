@@ -170,6 +170,7 @@ mod tests {
     fn wal_with(transactions: usize) -> (tempfile::TempDir, PathBuf) {
         let dir = tempfile::tempdir().expect("temp dir");
         let live = dir.path().join("live.sqlite");
+        crate::sql::prepare_process().expect("first");
         let connection = rusqlite::Connection::open(&live).expect("opens");
         connection.pragma_update(None, "journal_mode", "wal").expect("wal");
         connection.execute_batch("CREATE TABLE t (x)").expect("creates");

@@ -13,7 +13,8 @@ use super::failure::Failure;
 use super::json::{self, Envelope, Operation, Style};
 use super::parameters::{Flag, Parameters};
 use super::reply::{self, Reply};
-use crate::cluster::ServedBy;
+use super::space::Full;
+use crate::cluster::{ClusterError, ServedBy};
 use crate::types::command::IdempotencyKey;
 use crate::types::limits::IDEMPOTENCY_KEY_BYTES_MAX;
 use crate::types::{Namespace, Statement, StatementResult};
@@ -89,10 +90,14 @@ impl Call<'_> {
     ) -> Result<Reply, Failure> {
         let raft_index = index.filter(|_| self.parameters.has(Flag::RaftIndex)).unwrap_or(0);
         let envelope = Envelope { results, elapsed: self.started.elapsed(), raft_index, ..Envelope::default() };
-        let written = json::write(&envelope, style);
-        let mut answer = match written {
-            Ok(bytes) => reply::json(bytes),
-            Err(number) => Failure::from(number).into_reply(),
+        let mut answer = match json::write(&envelope, style) {
+            Ok(bytes) => match self.face.answers.room(self.namespace()).hold(bytes) {
+                Ok(bytes) => reply::json(bytes),
+                // What has had its effect must not look as if it could be tried again.
+                Err(Full) if index.is_some() => Failure::AnswerNotHeld.into_reply(),
+                Err(Full) => Failure::Control(ClusterError::Overloaded).into_reply(),
+            },
+            Err(error) => Failure::from(error).into_reply(),
         };
         reply::set_served_by(&mut answer, served_by, &self.face.served_by);
         if let Some(index) = index {

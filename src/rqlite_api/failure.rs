@@ -8,12 +8,13 @@ use hyper::StatusCode;
 use super::access::Denied;
 use super::body::BodyError;
 use super::go_number::NotFinite;
-use super::json::{self, Envelope, Style};
+use super::json::{self, Envelope, Style, WriteError};
 use super::parameters::ParameterError;
 use super::reply::{self, Reply};
+use super::space::Full;
 use crate::cluster::ClusterError;
-use crate::http::BodyReadError;
 use crate::http::head::Repeated;
+use crate::http::{BodyReadError, UploadError};
 use crate::types::command::Refusal;
 
 /// Why there is no ordinary answer.
@@ -47,6 +48,12 @@ pub(super) enum Failure {
     /// A result that JSON has no number for.
     #[error("json: error calling MarshalJSON for type *http.DBResults: json: unsupported value: {}", .0.0)]
     NotFinite(NotFinite),
+    /// The request took effect, but its answer found no room.
+    #[error("the request was executed, but there is no memory for its answer now: too many large ones are being taken")]
+    AnswerNotHeld,
+    /// Results whose JSON would be too large.
+    #[error(transparent)]
+    AnswerTooLarge(WriteError),
     /// A fixed status and text.
     #[error("{1}")]
     Text(StatusCode, String),
@@ -59,9 +66,21 @@ pub(super) enum Failure {
     },
 }
 
-impl From<NotFinite> for Failure {
-    fn from(number: NotFinite) -> Failure {
-        Failure::NotFinite(number)
+impl From<UploadError<Full>> for Failure {
+    fn from(error: UploadError<Full>) -> Failure {
+        match error {
+            UploadError::Body(error) => Failure::BodyRead(error),
+            UploadError::NoRoom(Full) => Failure::Control(ClusterError::Overloaded),
+        }
+    }
+}
+
+impl From<WriteError> for Failure {
+    fn from(error: WriteError) -> Failure {
+        match error {
+            WriteError::NotFinite(number) => Failure::NotFinite(number),
+            too_large @ WriteError::TooLarge { .. } => Failure::AnswerTooLarge(too_large),
+        }
     }
 }
 
@@ -114,6 +133,9 @@ impl Failure {
                 reply::error(status_of(&error).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR), &message)
             }
             Failure::NotFinite(_) => reply::error(StatusCode::INTERNAL_SERVER_ERROR, &message),
+            Failure::AnswerTooLarge(_) | Failure::AnswerNotHeld => {
+                reply::error(StatusCode::PAYLOAD_TOO_LARGE, &message)
+            }
             Failure::Text(status, _) => reply::error(status, &message),
             Failure::File { doing, source } => {
                 tracing::error!(error = %source, "{doing}");

@@ -4,7 +4,8 @@
 //! when positive and no leading zero. A whole number has no `.0`.
 
 /// A float that JSON cannot hold. The text is Go's name for it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("json: unsupported value: {0}")]
 pub(super) struct NotFinite(pub(super) &'static str);
 
 /// Appends an integer.

@@ -2,11 +2,19 @@
 
 /// Lays out compact JSON. Empty arrays and objects stay on their line.
 pub(super) fn indented(compact: &[u8]) -> Vec<u8> {
-    let mut out = Vec::with_capacity(compact.len() * 2);
+    indented_within(compact, usize::MAX).expect("nothing is longer than that")
+}
+
+/// As [`indented`]; `None` when it would be longer than `bytes_max`.
+pub(super) fn indented_within(compact: &[u8], bytes_max: usize) -> Option<Vec<u8>> {
+    let mut out = Vec::with_capacity((compact.len() * 2).min(bytes_max));
     let mut depth = 0;
     let mut in_string = false;
     let mut bytes = compact.iter().copied().peekable();
     while let Some(byte) = bytes.next() {
+        if out.len() > bytes_max {
+            return None;
+        }
         out.push(byte);
         match byte {
             b'"' => in_string = !in_string,
@@ -33,7 +41,7 @@ pub(super) fn indented(compact: &[u8]) -> Vec<u8> {
             _ => {}
         }
     }
-    out
+    (out.len() <= bytes_max).then_some(out)
 }
 
 fn new_line(out: &mut Vec<u8>, depth: usize) {
@@ -51,5 +59,6 @@ mod tests {
         let expected = "{\n    \"results\": [\n        {\n            \"a\": [\n                1,\n                \
                         \"x,\\\"{}:\"\n            ],\n            \"b\": {}\n        }\n    ],\n    \"c\": []\n}";
         assert_eq!(String::from_utf8(indented(compact)).expect("UTF-8"), expected);
+        assert_eq!(indented_within(compact, expected.len() - 1), None);
     }
 }

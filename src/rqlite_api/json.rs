@@ -11,6 +11,7 @@ use std::time::Duration;
 use super::go_number::{NotFinite, write_float, write_integer, write_unsigned};
 use super::go_string::write_string;
 use super::indent;
+use crate::types::limits::ANSWER_BYTES_MAX;
 use crate::types::statement::{StatementError, StatementErrorKind, Written};
 use crate::types::{Rows, StatementResult, Value};
 use value::{column_kinds, write_value};
@@ -82,18 +83,38 @@ pub(super) struct Envelope<'a> {
     pub(super) raft_index: u64,
 }
 
+/// Why results cannot be written as JSON.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub(super) enum WriteError {
+    /// JSON has no number for an infinity.
+    #[error(transparent)]
+    NotFinite(#[from] NotFinite),
+    /// Names of columns stand in each row, bytes are written as digits: an answer may be much larger than its results.
+    #[error("the answer is larger than {bytes_max} bytes: ask for fewer rows, or for another form of them")]
+    TooLarge {
+        /// The limit.
+        bytes_max: usize,
+    },
+}
+
 /// Writes an answer.
 ///
 /// # Errors
-/// [`NotFinite`] when a result holds an infinity, for which JSON has no number.
-pub(super) fn write(envelope: &Envelope<'_>, style: &Style) -> Result<Vec<u8>, NotFinite> {
-    let mut out = Vec::with_capacity(64 + envelope.results.iter().map(likely_bytes).sum::<usize>());
+/// [`WriteError`]
+pub(super) fn write(envelope: &Envelope<'_>, style: &Style) -> Result<Vec<u8>, WriteError> {
+    write_within(envelope, style, ANSWER_BYTES_MAX)
+}
+
+fn write_within(envelope: &Envelope<'_>, style: &Style, bytes_max: usize) -> Result<Vec<u8>, WriteError> {
+    let likely = 64 + envelope.results.iter().map(likely_bytes).sum::<usize>();
+    let mut out = Vec::with_capacity(likely.min(bytes_max));
     out.extend_from_slice(b"{\"results\":[");
     for (at, result) in envelope.results.iter().enumerate() {
         if at > 0 {
             out.push(b',');
         }
-        write_result(&mut out, result, style)?;
+        write_result(&mut out, result, style, bytes_max)?;
+        within(&out, bytes_max)?;
     }
     out.push(b']');
     if let Some(error) = envelope.error {
@@ -113,10 +134,14 @@ pub(super) fn write(envelope: &Envelope<'_>, style: &Style) -> Result<Vec<u8>, N
         }
     }
     out.push(b'}');
-    Ok(match style.layout {
-        Layout::Compact => out,
-        Layout::Indented => indent::indented(&out),
-    })
+    match style.layout {
+        Layout::Compact => within(&out, bytes_max).map(|()| out),
+        Layout::Indented => indent::indented_within(&out, bytes_max).ok_or(WriteError::TooLarge { bytes_max }),
+    }
+}
+
+fn within(out: &[u8], bytes_max: usize) -> Result<(), WriteError> {
+    if out.len() <= bytes_max { Ok(()) } else { Err(WriteError::TooLarge { bytes_max }) }
 }
 
 /// A guess that spares most answers a second allocation.
@@ -127,14 +152,19 @@ fn likely_bytes(result: &StatementResult) -> usize {
     }
 }
 
-fn write_result(out: &mut Vec<u8>, result: &StatementResult, style: &Style) -> Result<(), NotFinite> {
+fn write_result(
+    out: &mut Vec<u8>,
+    result: &StatementResult,
+    style: &Style,
+    bytes_max: usize,
+) -> Result<(), WriteError> {
     let mut object = Object::begin(out);
     match result {
         StatementResult::Written(written) => write_written(&mut object, written, style)?,
         StatementResult::Failed(failure) => write_failure(&mut object, failure, style),
         StatementResult::Rows(rows) => match style.rows {
-            RowForm::Arrays => write_arrays(&mut object, rows, style)?,
-            RowForm::Objects => write_objects(&mut object, rows, style)?,
+            RowForm::Arrays => write_arrays(&mut object, rows, style, bytes_max)?,
+            RowForm::Objects => write_objects(&mut object, rows, style, bytes_max)?,
         },
     }
     object.end();
@@ -166,7 +196,7 @@ fn write_failure(object: &mut Object<'_>, failure: &StatementError, style: &Styl
     write_string(object.key("error"), message);
 }
 
-fn write_arrays(object: &mut Object<'_>, rows: &Rows, style: &Style) -> Result<(), NotFinite> {
+fn write_arrays(object: &mut Object<'_>, rows: &Rows, style: &Style, bytes_max: usize) -> Result<(), WriteError> {
     if !rows.columns.is_empty() {
         let out = object.key("columns");
         write_list(out, 0..rows.columns.len(), |out, column| write_string(out, column_name(rows, column)));
@@ -184,15 +214,17 @@ fn write_arrays(object: &mut Object<'_>, rows: &Rows, style: &Style) -> Result<(
                     out.push(b',');
                 }
                 write_value(out, value, kinds[column], style)?;
+                within(out, bytes_max)?;
             }
             out.push(b']');
         }
         out.push(b']');
     }
-    write_elapsed(object, rows.elapsed_ns, style)
+    write_elapsed(object, rows.elapsed_ns, style)?;
+    Ok(())
 }
 
-fn write_objects(object: &mut Object<'_>, rows: &Rows, style: &Style) -> Result<(), NotFinite> {
+fn write_objects(object: &mut Object<'_>, rows: &Rows, style: &Style, bytes_max: usize) -> Result<(), WriteError> {
     let order = sorted_columns(rows);
     if !order.is_empty() {
         let mut types = Object::begin(object.key("types"));
@@ -210,12 +242,15 @@ fn write_objects(object: &mut Object<'_>, rows: &Rows, style: &Style) -> Result<
         }
         let mut entry = Object::begin(out);
         for &column in &order {
-            write_value(entry.key(column_name(rows, column)), &row[column], kinds[column], style)?;
+            let out = entry.key(column_name(rows, column));
+            write_value(out, &row[column], kinds[column], style)?;
+            within(out, bytes_max)?;
         }
         entry.end();
     }
     out.push(b']');
-    write_elapsed(object, rows.elapsed_ns, style)
+    write_elapsed(object, rows.elapsed_ns, style)?;
+    Ok(())
 }
 
 fn write_elapsed(object: &mut Object<'_>, nanoseconds: u64, style: &Style) -> Result<(), NotFinite> {

@@ -33,6 +33,7 @@ mod readyz;
 mod reply;
 mod request;
 mod route;
+mod space;
 mod sql_script;
 mod status;
 mod vars;
@@ -41,17 +42,17 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Instant, SystemTime};
 
-use hyper::body::{Body as _, Incoming};
 use hyper::header::HeaderValue;
 use tokio::net::TcpListener;
-use tokio::sync::{Semaphore, SemaphorePermit};
 
 use crate::accounts::Accounts;
-use crate::cluster::{Cluster, ClusterError};
+use crate::cluster::Cluster;
 use crate::http::{self, HttpLimits};
 use crate::tasks::Tasks;
+use crate::types::limits::{ANSWER_BYTES_MAX, LOAD_BYTES_MAX};
 use counters::Counters;
 use queue::Queue;
+use space::Space;
 
 pub use access::AnonymousAccess;
 pub use queue::QueueOptions;
@@ -80,30 +81,19 @@ struct Face {
     bound: SocketAddr,
     queue: Queue,
     queue_options: QueueOptions,
-    bodies: Semaphore,
+    bodies: Arc<Space>,
+    answers: Arc<Space>,
     counters: Counters,
     tasks: Tasks,
     started: Instant,
     started_at: SystemTime,
 }
 
-/// KiB of large bodies held at once: one load of the largest size and as much again of ordinary requests.
-const BODIES_KIB_MAX: usize = 512 * 1024;
+/// Large bodies held at once: one load of the largest size, and as much again of others' requests.
+const BODIES_BYTES_MAX: usize = 2 * LOAD_BYTES_MAX;
 
-/// Bodies up to this size are not counted; connections times this is little.
-const SMALL_BODY_BYTES: u64 = 64 * 1024;
-
-impl Face {
-    /// Room for a body until its request is answered; one whose length is not declared counts as the largest.
-    fn space_for(&self, body: &Incoming, bytes_max: usize) -> Result<Option<SemaphorePermit<'_>>, ClusterError> {
-        let bytes = body.size_hint().upper().unwrap_or(u64::MAX).min(bytes_max as u64);
-        if bytes <= SMALL_BODY_BYTES {
-            return Ok(None);
-        }
-        let kib = u32::try_from(bytes.div_ceil(1024)).unwrap_or(u32::MAX);
-        self.bodies.try_acquire_many(kib).map(Some).map_err(|_| ClusterError::Overloaded)
-    }
-}
+/// Large answers held at once: two of the largest size for one namespace, and as much again for others.
+const ANSWERS_BYTES_MAX: usize = 4 * ANSWER_BYTES_MAX;
 
 /// Serves rqlite's clients until the owner of `tasks` stops; then queued writes are flushed, running requests end, and
 /// this returns.
@@ -133,7 +123,8 @@ pub async fn serve(
         bound,
         queue,
         queue_options: config.queue,
-        bodies: Semaphore::new(BODIES_KIB_MAX),
+        bodies: Space::new(BODIES_BYTES_MAX),
+        answers: Space::new(ANSWERS_BYTES_MAX),
         counters: Counters::default(),
         tasks: tasks.clone(),
         started: Instant::now(),

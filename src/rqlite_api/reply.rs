@@ -40,7 +40,7 @@ pub(super) fn empty(status: StatusCode) -> Reply {
 }
 
 /// A JSON answer with status 200.
-pub(super) fn json(body: Vec<u8>) -> Reply {
+pub(super) fn json(body: impl Into<Bytes>) -> Reply {
     typed(JSON, body)
 }
 

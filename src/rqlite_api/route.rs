@@ -21,7 +21,7 @@ use crate::auth::Principal;
 use crate::auth::grant::Who;
 use crate::cluster::ClusterError;
 use crate::http::head::check_repeated;
-use crate::http::read_body;
+use crate::http::read_upload;
 use crate::types::limits::{BODY_BYTES_MAX, LOAD_BYTES_MAX};
 use crate::types::{Namespace, Scope, Scopes};
 
@@ -128,12 +128,12 @@ impl Endpoint {
         }
     }
 
-    /// Most bytes of a body, and the longest time for it to arrive.
-    fn body_limits(self) -> (usize, Duration) {
+    /// Most bytes of a body.
+    fn body_bytes_max(self) -> usize {
         match self {
-            Endpoint::Load | Endpoint::Boot => (LOAD_BYTES_MAX, Duration::from_secs(600)),
-            Endpoint::Remove | Endpoint::Leader => (64 * 1024, Duration::from_secs(30)),
-            _ => (BODY_BYTES_MAX, Duration::from_secs(30)),
+            Endpoint::Load | Endpoint::Boot => LOAD_BYTES_MAX,
+            Endpoint::Remove | Endpoint::Leader => 64 * 1024,
+            _ => BODY_BYTES_MAX,
         }
     }
 }
@@ -181,7 +181,7 @@ async fn dispatch(face: &Face, peer: SocketAddr, request: Request<Incoming>) -> 
     if let Some(scope) = endpoint.scope() {
         caller.needs(scope)?;
     }
-    let _space;
+    let mut room = face.bodies.room(caller.namespace());
     let body = if head.method == Method::GET {
         Bytes::new()
     } else {
@@ -189,9 +189,7 @@ async fn dispatch(face: &Face, peer: SocketAddr, request: Request<Incoming>) -> 
             let text = "compressed request bodies are not supported".to_owned();
             return Err(Failure::Text(StatusCode::UNSUPPORTED_MEDIA_TYPE, text));
         }
-        let (bytes_max, timeout) = endpoint.body_limits();
-        _space = face.space_for(&body, bytes_max)?;
-        read_body(body, bytes_max, timeout).await?
+        read_upload(body, endpoint.body_bytes_max(), |bytes| room.grow_to(bytes)).await?
     };
     let call = Call {
         face,

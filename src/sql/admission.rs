@@ -33,6 +33,8 @@ pub(super) struct Action<'a> {
     pub(super) first: &'a str,
     /// Usually a column's, module's or function's name.
     pub(super) second: &'a str,
+    /// `main` or `temp`; empty where it concerns neither.
+    pub(super) database: &'a str,
 }
 
 thread_local! {
@@ -95,6 +97,21 @@ fn is_write(code: i32) -> bool {
     matches!(code, codes::SQLITE_INSERT | codes::SQLITE_UPDATE | codes::SQLITE_DELETE | codes::SQLITE_DROP_TABLE)
 }
 
+/// What a connection would keep for itself, and another replica not have.
+const TEMPORARY: &str = "temporary objects are not allowed: requests do not share a connection, use an ordinary table";
+
+fn adds(code: i32) -> bool {
+    matches!(
+        code,
+        codes::SQLITE_INSERT
+            | codes::SQLITE_CREATE_INDEX
+            | codes::SQLITE_CREATE_TABLE
+            | codes::SQLITE_CREATE_TRIGGER
+            | codes::SQLITE_CREATE_VIEW
+            | codes::SQLITE_CREATE_VTABLE
+    )
+}
+
 /// Allows or refuses one action.
 ///
 /// # Errors
@@ -102,6 +119,11 @@ fn is_write(code: i32) -> bool {
 pub(super) fn judge(role: Role, action: &Action<'_>) -> Result<(), String> {
     if TRUSTED.get() {
         return Ok(());
+    }
+    // `CREATE TABLE temp.t` is announced as an ordinary table's, in another database; a trigger of that database on an
+    // ordinary table only by the row that it gets in its schema.
+    if adds(action.code) && action.database.eq_ignore_ascii_case("temp") {
+        return Err(TEMPORARY.to_owned());
     }
     match action.code {
         codes::SQLITE_SELECT | codes::SQLITE_RECURSIVE | codes::SQLITE_REINDEX => Ok(()),
@@ -120,10 +142,7 @@ pub(super) fn judge(role: Role, action: &Action<'_>) -> Result<(), String> {
         codes::SQLITE_CREATE_TEMP_INDEX
         | codes::SQLITE_CREATE_TEMP_TABLE
         | codes::SQLITE_CREATE_TEMP_TRIGGER
-        | codes::SQLITE_CREATE_TEMP_VIEW => {
-            Err("temporary objects are not allowed: requests do not share a connection, use an ordinary table"
-                .to_owned())
-        }
+        | codes::SQLITE_CREATE_TEMP_VIEW => Err(TEMPORARY.to_owned()),
         codes::SQLITE_CREATE_VTABLE => judge_module(action.second),
         codes::SQLITE_READ
         | codes::SQLITE_INSERT
@@ -273,7 +292,7 @@ mod tests {
     use super::*;
 
     fn verdict(role: Role, code: c_int, first: &str, second: &str) -> Result<(), String> {
-        judge(role, &Action { code, first, second })
+        judge(role, &Action { code, first, second, database: "main" })
     }
 
     #[test]

@@ -147,6 +147,7 @@ mod tests {
 
     fn user_file(folder: &Path, sql: &str) -> std::path::PathBuf {
         let path = folder.join("user.sqlite");
+        super::connection::prepare_process().expect("first");
         let connection = Connection::open(&path).expect("opens");
         connection.execute_batch(sql).expect("runs");
         connection.close().expect("closes");
@@ -215,6 +216,24 @@ mod tests {
             (
                 "CREATE TABLE t(a); PRAGMA writable_schema=ON; UPDATE sqlite_schema SET sql = CAST(x'435245415445205441424c45207428ff29' AS TEXT)",
                 "not UTF-8",
+            ),
+            (
+                "CREATE TABLE t(a); PRAGMA writable_schema=ON; UPDATE sqlite_schema SET rowid = 9223372036854775807",
+                "not written by SQLite",
+            ),
+            (
+                "CREATE TABLE t(a); PRAGMA writable_schema=ON; UPDATE sqlite_schema SET tbl_name = CAST(tbl_name AS BLOB)",
+                "not written by SQLite",
+            ),
+            // Each index holds the other table's row: their sizes are right, which is all that a quick check looks at.
+            (
+                "CREATE TABLE t(a); CREATE INDEX i ON t(a); INSERT INTO t VALUES(1);
+                 CREATE TABLE u(a); CREATE INDEX j ON u(a); INSERT INTO u VALUES(2);
+                 PRAGMA writable_schema=ON;
+                 CREATE TABLE roots AS SELECT name, rootpage FROM sqlite_schema WHERE type = 'index';
+                 UPDATE sqlite_schema SET rootpage = (SELECT rootpage FROM roots WHERE name <> sqlite_schema.name)
+                  WHERE type = 'index';",
+                "damaged",
             ),
         ] {
             std::fs::remove_file(&path).expect("removes");

@@ -53,6 +53,7 @@ impl Readers {
 
 fn copy(source: &Connection, to: &Path) -> rusqlite::Result<()> {
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    super::prepare_process()?;
     let mut target = Connection::open_with_flags(to, flags)?;
     // All pages in one step: in several, each write by others would start it anew.
     Backup::new(source, &mut target)?.run_to_completion(i32::MAX, std::time::Duration::ZERO, None)?;

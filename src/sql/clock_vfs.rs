@@ -134,6 +134,7 @@ pub(super) fn register() -> Result<(), c_int> {
 }
 
 fn register_once() -> Result<(), c_int> {
+    super::heap::install()?;
     // SAFETY: a null name asks for the default VFS. `sqlite3_vfs_find` initialises the library itself; the structure
     // that it returns is static and is only read here.
     let platform = unsafe { ffi::sqlite3_vfs_find(std::ptr::null()).as_ref() }.ok_or(ffi::SQLITE_ERROR)?;

@@ -8,7 +8,7 @@ use rusqlite::limits::Limit;
 use rusqlite::{Connection, OpenFlags};
 
 use super::admission::Role;
-use super::{clock_vfs, ffi, meter, randomness};
+use super::{clock_vfs, ffi, functions, heap, meter, randomness};
 use crate::types::limits;
 
 /// How long to wait for a lock that only recovery of the WAL takes, for moments.
@@ -30,8 +30,17 @@ pub enum ForeignKeys {
     On,
 }
 
+/// Prepares SQLite for tenants, once per process. Whoever opens a connection without this module calls it before.
+///
+/// # Errors
+/// When SQLite was used before.
+pub fn prepare_process() -> rusqlite::Result<()> {
+    heap::install().map_err(super::error::from_code)
+}
+
 /// A writable connection without any fence, for our own work on a file.
 pub(super) fn open_plain(path: &Path) -> rusqlite::Result<Connection> {
+    prepare_process()?;
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let connection = Connection::open_with_flags(path, flags)?;
     connection.busy_timeout(BUSY_TIMEOUT)?;
@@ -40,6 +49,7 @@ pub(super) fn open_plain(path: &Path) -> rusqlite::Result<Connection> {
 
 /// The connection that applies the log; not yet fenced, so that internal tables can be made.
 pub(super) fn open_apply(path: &Path, foreign_keys: ForeignKeys) -> rusqlite::Result<Connection> {
+    prepare_process()?;
     clock_vfs::register().map_err(super::error::from_code)?;
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let connection = Connection::open_with_flags_and_vfs(path, flags, clock_vfs::VFS_NAME)?;
@@ -64,6 +74,7 @@ pub(super) fn fence_apply(connection: &mut Connection) -> rusqlite::Result<()> {
 
 /// A read-only connection without any fence, for our own walks over a file.
 pub(super) fn open_read_plain(path: &Path) -> rusqlite::Result<Connection> {
+    prepare_process()?;
     let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let connection = Connection::open_with_flags(path, flags)?;
     connection.busy_timeout(BUSY_TIMEOUT)?;
@@ -89,6 +100,7 @@ fn fence(connection: &mut Connection, role: Role) -> rusqlite::Result<()> {
     let as_limit = |max: usize| i32::try_from(max).unwrap_or(i32::MAX);
     for (limit, max) in [
         (Limit::SQLITE_LIMIT_LENGTH, limits::SQL_VALUE_BYTES_MAX),
+        (Limit::SQLITE_LIMIT_LIKE_PATTERN_LENGTH, limits::SQL_PATTERN_BYTES_MAX),
         (Limit::SQLITE_LIMIT_EXPR_DEPTH, limits::SQL_EXPRESSION_DEPTH_MAX),
         (Limit::SQLITE_LIMIT_COMPOUND_SELECT, limits::SQL_COMPOUND_TERMS_MAX),
         (Limit::SQLITE_LIMIT_VDBE_OP, limits::SQL_PROGRAM_OPS_MAX),
@@ -99,6 +111,7 @@ fn fence(connection: &mut Connection, role: Role) -> rusqlite::Result<()> {
         connection.set_limit(limit, as_limit(max))?;
     }
     connection.set_prepared_statement_cache_capacity(limits::STATEMENT_CACHE_MAX);
+    functions::register(connection)?;
     meter::install(connection)?;
     ffi::install_authorizer(connection, role)
 }

@@ -328,6 +328,7 @@ fn foreign_keys_are_declared_only_by_default() {
 fn a_foreign_file_is_not_taken_over() {
     let folder = tempfile::tempdir().expect("a folder");
     let path = folder.path().join("user.sqlite");
+    super::prepare_process().expect("first");
     Connection::open(&path).expect("opens").execute_batch("CREATE TABLE t(a)").expect("creates");
     assert!(matches!(Database::open(&path), Err(SqlError::NotAdopted { .. })));
     std::fs::write(&path, [7; 8192]).expect("writes");

@@ -281,9 +281,11 @@ impl<'a> EntryRun<'a> {
         prepared.reset_status(StatementStatus::VmStep);
         meter::arm(self.steps_left.saturating_mul(2).saturating_add(STEPS_SLACK), None);
         let ran = self.step_to_end(prepared, read_only);
+        let charged = meter::charged();
         // Our own statements follow; they are not the tenant's to pay for.
         meter::disarm();
         let steps = u64::from(prepared.get_status(StatementStatus::VmStep).cast_unsigned());
+        let steps = steps.saturating_add(charged);
         match self.steps_left.checked_sub(steps) {
             Some(left) => self.steps_left = left,
             None if matches!(ran, Err(Trouble::Fatal(_))) => {}

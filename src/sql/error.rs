@@ -184,3 +184,15 @@ pub(super) fn failure(kind: StatementErrorKind, message: impl Into<String>) -> S
     }
     StatementError { message, kind }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_failures_message_is_bounded_and_stays_text() {
+        let long = failure(StatementErrorKind::Sqlite, "é".repeat(600_000));
+        assert!(long.message.len() <= MESSAGE_BYTES_MAX + '…'.len_utf8() && long.message.ends_with("é…"));
+        assert_eq!(failure(StatementErrorKind::Sqlite, "short").message, "short");
+    }
+}

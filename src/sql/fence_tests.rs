@@ -22,6 +22,11 @@ fn what_reaches_outside_of_the_request_is_refused_with_a_way_out() {
         ("DETACH main", "DETACH"),
         ("CREATE TEMP TABLE x(a)", "ordinary table"),
         ("CREATE TEMP VIEW x AS SELECT 1", "ordinary table"),
+        ("CREATE TABLE temp.x(a)", "ordinary table"),
+        ("CREATE TABLE temp.x AS SELECT 1", "ordinary table"),
+        ("CREATE VIEW \"TEMP\".x AS SELECT 1", "ordinary table"),
+        ("CREATE TRIGGER temp.x AFTER INSERT ON t BEGIN SELECT 1; END", "ordinary table"),
+        ("CREATE VIRTUAL TABLE temp.x USING fts5(a)", "ordinary table"),
         ("PRAGMA journal_mode = DELETE", "journal_mode"),
         ("PRAGMA writable_schema = ON", "writable_schema"),
         ("PRAGMA trusted_schema = ON", "trusted_schema"),
@@ -152,7 +157,13 @@ fn sizes_and_depths_are_bounded() {
     let deep = format!("SELECT {}1{}", "(1+".repeat(600), ")".repeat(600));
     let compound = vec!["SELECT 1"; 501].join(" UNION ALL ");
     let huge = format!("SELECT '{}'", "x".repeat(1024 * 1024));
+    let like = |operator: &str, wildcard: &str| {
+        let (text, pattern) = ("a".repeat(50_000), format!("{wildcard}a").repeat(20_000));
+        format!("INSERT INTO t SELECT '{text}' {operator} '{pattern}b'")
+    };
     for sql in [
+        &like("GLOB", "*"),
+        &like("LIKE", "%"),
         "INSERT INTO t VALUES(zeroblob(1000000000))",
         "INSERT INTO t VALUES(randomblob(1000000000))",
         &deep,

@@ -41,13 +41,13 @@ unsafe extern "C" fn authorize(
     code: c_int,
     first: *const c_char,
     second: *const c_char,
-    _database: *const c_char,
+    database: *const c_char,
     _accessor: *const c_char,
 ) -> c_int {
     let role = if role.is_null() { Role::Read } else { Role::Apply };
     // SAFETY: SQLite passes null or C strings that live during this call, which is as long as they are used.
-    let (first, second) = unsafe { (text(first), text(second)) };
-    let action = Action { code, first: &first, second: &second };
+    let (first, second, database) = unsafe { (text(first), text(second), text(database)) };
+    let action = Action { code, first: &first, second: &second, database: &database };
     match admission::judge(role, &action) {
         Ok(()) => ffi::SQLITE_OK,
         Err(reason) => {

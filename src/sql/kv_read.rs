@@ -5,16 +5,18 @@
 
 use std::time::Instant;
 
+use rusqlite::limits::Limit;
 use rusqlite::types::ValueRef;
 use rusqlite::{Connection, OptionalExtension, Row};
 
 use super::error::{ReadError, SqlError, from_code, primary_code};
 use super::kv::kind_number;
-use super::meter::{self, Stopped};
-use super::readers::{Readers, Work};
+use super::meter;
+use super::readers::{QUICK_STEPS_MAX, QUICK_TIME_MAX, Readers, Work};
 use super::statement::{run_own, with_own};
 use crate::types::Key;
 use crate::types::kv::{KvChange, KvChangeKind, KvEntry, KvFound, KvQuery, KvValues};
+use crate::types::limits::SQL_VALUE_BYTES_MAX;
 
 /// What a question may cost.
 #[derive(Clone, Copy, Debug)]
@@ -37,11 +39,15 @@ impl Readers {
     pub fn kv(&self, query: &KvQuery, options: &KvReadOptions) -> Result<KvFound, ReadError> {
         let loan = self.loan()?;
         let connection = loan.connection();
-        let steps_max = match options.work {
-            Work::Unbounded => u64::MAX,
-            Work::StepsMax(steps) => steps,
-        };
-        meter::arm(steps_max, Some(options.deadline));
+        // A quick query of SQL before this one may have left a lower limit; values stored under keys are below this one.
+        let limited = connection.set_limit(Limit::SQLITE_LIMIT_LENGTH, SQL_VALUE_BYTES_MAX as i32);
+        limited.map_err(SqlError::storage(self.path()))?;
+        match options.work {
+            Work::Unbounded => meter::arm(u64::MAX, Some(options.deadline)),
+            Work::Quick => {
+                meter::arm(QUICK_STEPS_MAX, Some(options.deadline.min(Instant::now() + QUICK_TIME_MAX)));
+            }
+        }
         let asked = Asked { connection, options };
         let answer = match query {
             KvQuery::Get { keys, values } if keys.len() == 1 => asked.get(keys, *values),
@@ -53,9 +59,9 @@ impl Readers {
                 asked.at_once(|| asked.changes(prefix.as_bytes(), *after, *changes_max))
             }
         };
-        answer.map_err(|error| match meter::stopped() {
-            Some(Stopped::Steps) if is_interrupt(&error) => ReadError::StepsExhausted,
-            Some(Stopped::Deadline) if is_interrupt(&error) => ReadError::DeadlinePassed,
+        answer.map_err(|error| match options.work {
+            Work::Quick if is_interrupt(&error) => ReadError::StepsExhausted,
+            Work::Unbounded if is_interrupt(&error) => ReadError::DeadlinePassed,
             _ => SqlError::storage(self.path())(error).into(),
         })
     }

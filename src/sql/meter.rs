@@ -1,4 +1,4 @@
-//! How long a statement may run: in VM steps, in time, or both.
+//! How long a statement may run: in VM steps, in time, or both; and, with [`heap`], how much memory it may hold.
 //!
 //! SQLite calls back every [`STEPS_PER_TICK`] VM steps; the connection's handler asks the thread's meter whether to go
 //! on. The handler is registered once per connection and the meter armed per statement, which costs nothing but two
@@ -13,26 +13,21 @@ use std::time::Instant;
 
 use rusqlite::Connection;
 
-/// VM steps between two looks at the meter: some ten microseconds.
-const STEPS_PER_TICK: u64 = 1_000;
+use super::heap;
 
-/// Why the meter stopped a statement.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Stopped {
-    /// The steps were used up.
-    Steps,
-    /// The deadline passed.
-    Deadline,
-}
+/// VM steps between two looks at the meter: some microseconds, or with the largest values in each step a second.
+const STEPS_PER_TICK: u64 = 100;
 
 #[derive(Clone, Copy)]
 struct Meter {
     ticks_left: u64,
+    /// Work inside of single steps, in steps.
+    charged: u64,
     deadline: Option<Instant>,
-    stopped: Option<Stopped>,
+    stopped: bool,
 }
 
-const UNLIMITED: Meter = Meter { ticks_left: u64::MAX, deadline: None, stopped: None };
+const UNLIMITED: Meter = Meter { ticks_left: u64::MAX, charged: 0, deadline: None, stopped: false };
 
 thread_local! {
     static METER: Cell<Meter> = const { Cell::new(UNLIMITED) };
@@ -47,29 +42,44 @@ pub(super) fn install(connection: &mut Connection) -> Result<(), rusqlite::Error
 }
 
 fn tick() -> bool {
+    !go_on(1)
+}
+
+/// Counts work that a function does inside of one step; `false` when the statement has to end. The same arguments must
+/// be charged the same on every replica.
+pub(super) fn charge(steps: u64) -> bool {
     let mut meter = METER.get();
-    meter.ticks_left = meter.ticks_left.saturating_sub(1);
-    if meter.ticks_left == 0 {
-        meter.stopped = Some(Stopped::Steps);
-    } else if meter.deadline.is_some_and(|deadline| Instant::now() >= deadline) {
-        meter.stopped = Some(Stopped::Deadline);
-    }
+    let before = meter.charged / STEPS_PER_TICK;
+    meter.charged = meter.charged.saturating_add(steps);
     METER.set(meter);
-    meter.stopped.is_some()
+    match meter.charged / STEPS_PER_TICK - before {
+        0 => !meter.stopped,
+        ticks => go_on(ticks),
+    }
+}
+
+/// What was charged since the meter was armed.
+pub(super) fn charged() -> u64 {
+    METER.get().charged
+}
+
+fn go_on(ticks: u64) -> bool {
+    let mut meter = METER.get();
+    meter.ticks_left = meter.ticks_left.saturating_sub(ticks);
+    meter.stopped |= meter.ticks_left == 0 || meter.deadline.is_some_and(|deadline| Instant::now() >= deadline);
+    METER.set(meter);
+    !meter.stopped
 }
 
 /// Limits what runs on this thread until [`disarm`].
 pub(super) fn arm(steps_max: u64, deadline: Option<Instant>) {
     let ticks_left = (steps_max / STEPS_PER_TICK).saturating_add(1);
-    METER.set(Meter { ticks_left, deadline, stopped: None });
-}
-
-/// Why the meter stopped what ran, if it did.
-pub(super) fn stopped() -> Option<Stopped> {
-    METER.get().stopped
+    METER.set(Meter { ticks_left, charged: 0, deadline, stopped: false });
+    heap::arm();
 }
 
 /// Lifts all limits on this thread.
 pub(super) fn disarm() {
     METER.set(UNLIMITED);
+    heap::disarm();
 }

@@ -20,7 +20,8 @@
 //! | versions, paths, ATTACH, VACUUM, connection settings | `admission`: refused |
 //! | statements that end the batch's transaction | `entry`, `database`: the batch is run again without them |
 //! | deferred foreign keys | checked per entry |
-//! | time limits | `meter`: counted in VM steps |
+//! | time limits | `meter`: counted in VM steps, and in the work of `functions` that do much in one |
+//! | memory of one statement | `heap`: counted from large values on |
 //! | full disk, I/O errors, no memory | `error`: the node stops |
 //! | a namespace's size | `page_limit`: counted in pages, told apart from a full disk |
 //! | when a key expires | `kv`: by the entry's time |
@@ -36,6 +37,8 @@ mod effects;
 mod entry;
 mod error;
 mod ffi;
+mod functions;
+mod heap;
 mod idempotency;
 mod internal;
 mod kv;
@@ -43,6 +46,7 @@ mod kv_read;
 mod meter;
 mod page_limit;
 mod randomness;
+mod scalar;
 mod statement;
 mod tables;
 mod text;
@@ -61,17 +65,22 @@ mod expect_tests;
 #[cfg(test)]
 mod fence_tests;
 #[cfg(test)]
+mod functions_tests;
+#[cfg(test)]
 mod kv_tests;
 #[cfg(test)]
 mod page_limit_tests;
 #[cfg(test)]
 mod replay_tests;
 #[cfg(test)]
+mod resource_tests;
+#[cfg(test)]
 mod testing;
 
 pub use adopt::adopt;
 pub use backup::BackupOptions;
 pub use connection::ForeignKeys;
+pub use connection::prepare_process;
 pub use database::{BatchEntry, Change, Checkpoint, Database};
 pub use dump::DumpError;
 pub use error::{AdoptError, ReadError, SqlError};

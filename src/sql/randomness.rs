@@ -119,6 +119,7 @@ mod tests {
 
     #[test]
     fn the_same_seed_draws_the_same() {
+        super::super::prepare_process().expect("first");
         let connection = Connection::open_in_memory().expect("opens");
         register(&connection).expect("registers");
         let sql =
@@ -136,6 +137,7 @@ mod tests {
 
     #[test]
     fn a_blob_has_the_length_that_sqlite_would_give_it() {
+        super::super::prepare_process().expect("first");
         let connection = Connection::open_in_memory().expect("opens");
         register(&connection).expect("registers");
         for (argument, bytes) in [("16", 16), ("-3", 1), ("0", 1), ("NULL", 1), ("'12abc'", 12), ("2.9", 2)] {

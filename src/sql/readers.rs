@@ -2,7 +2,7 @@
 //!
 //! A query takes a connection off a small stack and puts it back; the stack grows on demand up to
 //! [`READERS_PER_NAMESPACE_MAX`]. A point read on a warm connection takes microseconds, so it may run where it was
-//! asked for, bounded in steps ([`Work::StepsMax`]); what takes longer is run again elsewhere.
+//! asked for, bounded in every way ([`Work::Quick`]); what takes more is run again elsewhere.
 //!
 //! Nothing here waits for anybody: when all connections are in use the answer is [`ReadError::Busy`].
 
@@ -11,14 +11,17 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use rusqlite::Connection;
+use rusqlite::limits::Limit;
 
 use super::bind::bind;
 use super::error::{ReadError, SqlError, failure};
-use super::meter::{self, Stopped};
-use super::statement::{Pieces, Prepared, ResultLimits, Trouble, collect, only_reads, run_own};
-use super::{connection, ffi};
+use super::statement::{Pieces, Prepared, ResultLimits, Trouble, collect, name_bytes, only_reads, run_own};
+use super::{connection, ffi, meter};
 use crate::types::command::Atomicity;
-use crate::types::limits::{READ_DEADLINE_DEFAULT, READERS_PER_NAMESPACE_MAX, RESULT_BYTES_MAX, RESULT_ROWS_MAX};
+use crate::types::limits::{
+    READ_DEADLINE_DEFAULT, READERS_PER_NAMESPACE_MAX, RESULT_BYTES_MAX, RESULT_ROWS_MAX, SQL_QUICK_VALUE_BYTES_MAX,
+    SQL_VALUE_BYTES_MAX,
+};
 use crate::types::statement::{Rows, Statement, StatementError, StatementErrorKind, StatementResult};
 
 /// The read connections of one namespace. Clones share them.
@@ -76,9 +79,16 @@ impl Default for ReadOptions {
 pub enum Work {
     /// As much as its deadline allows.
     Unbounded,
-    /// About so many VM steps per statement, then [`ReadError::StepsExhausted`].
-    StepsMax(u64),
+    /// As much as may hold up the thread's other work: about two milliseconds, and no large values. Whatever does not
+    /// give rows within that gives [`ReadError::StepsExhausted`].
+    Quick,
 }
+
+/// VM steps that a quick statement may take, about a millisecond. Most reads need a hundred.
+pub(super) const QUICK_STEPS_MAX: u64 = 20_000;
+
+/// Time that a quick statement may take; steps that read the disk take far longer than others.
+pub(super) const QUICK_TIME_MAX: Duration = Duration::from_millis(2);
 
 /// A connection on loan; it returns to the pool when it is dropped.
 pub(super) struct Loan<'a> {
@@ -156,6 +166,13 @@ impl Readers {
     /// [`ReadError`] when there is no answer at all; a failing statement is an answer.
     pub fn query(&self, statements: &[Statement], options: &ReadOptions) -> Result<Vec<StatementResult>, ReadError> {
         let loan = self.pool.loan()?;
+        // A single step on a large value can take longer than all of a quick read, and nothing stops it.
+        let bytes_max = match options.work {
+            Work::Unbounded => SQL_VALUE_BYTES_MAX,
+            Work::Quick => SQL_QUICK_VALUE_BYTES_MAX,
+        };
+        let limited = loan.connection().set_limit(Limit::SQLITE_LIMIT_LENGTH, bytes_max as i32);
+        limited.map_err(SqlError::storage(&self.pool.path))?;
         let query = Query { connection: loan.connection(), options, path: &self.pool.path };
         match options.atomicity {
             Atomicity::EachStatement => query.run(statements),
@@ -241,11 +258,10 @@ impl Query<'_> {
         if start >= deadline {
             return Err(Stop::Failed(timeout()));
         }
-        let steps_max = match self.options.work {
-            Work::Unbounded => u64::MAX,
-            Work::StepsMax(steps) => steps,
-        };
-        meter::arm(steps_max, Some(deadline));
+        match self.options.work {
+            Work::Unbounded => meter::arm(u64::MAX, Some(deadline)),
+            Work::Quick => meter::arm(QUICK_STEPS_MAX, Some(deadline.min(start + QUICK_TIME_MAX))),
+        }
         let mut pieces = if self.options.qualify_columns {
             Pieces::uncached(self.connection, &statement.sql)
         } else {
@@ -259,7 +275,9 @@ impl Query<'_> {
             bind(&mut prepared, statement, &mut taken).map_err(|trouble| self.stop_of(trouble))?;
             let mut rows = collect(&mut prepared, limits).map_err(|trouble| self.stop_of(trouble))?;
             if self.options.qualify_columns {
-                rows.qualified_columns = self.qualified(&prepared, &rows.columns);
+                let qualified = self.qualified(&prepared, &rows.columns);
+                limits.take(qualified.iter().map(name_bytes).sum()).map_err(|trouble| self.stop_of(trouble))?;
+                rows.qualified_columns = qualified;
             }
             last = Some(rows);
         }
@@ -279,13 +297,14 @@ impl Query<'_> {
     }
 
     fn stop_of(&self, trouble: Trouble) -> Stop {
+        if self.options.work == Work::Quick {
+            // It may have failed for the limits of a quick read alone, and failures are rare: look again without.
+            return Stop::Unanswered(ReadError::StepsExhausted);
+        }
         match trouble {
             Trouble::Failed(error) | Trouble::OverPageLimit(error) => Stop::Failed(error),
             Trouble::Fatal(error) => Stop::Unanswered(SqlError::storage(self.path)(error).into()),
-            Trouble::Interrupted => match meter::stopped() {
-                Some(Stopped::Steps) => Stop::Unanswered(ReadError::StepsExhausted),
-                Some(Stopped::Deadline) | None => Stop::Failed(timeout()),
-            },
+            Trouble::Interrupted => Stop::Failed(timeout()),
         }
     }
 }
@@ -363,7 +382,7 @@ mod tests {
     #[test]
     fn bounded_work_gives_up_without_an_answer() {
         let fixture = Fixture::new();
-        let options = ReadOptions { work: Work::StepsMax(20_000), ..ReadOptions::default() };
+        let options = ReadOptions { work: Work::Quick, ..ReadOptions::default() };
         for atomicity in [Atomicity::EachStatement, Atomicity::Transaction] {
             let options = ReadOptions { atomicity, ..options };
             let got = fixture.readers.query(&[Statement::new("SELECT 1"), Statement::new(ENDLESS)], &options);

@@ -10,8 +10,8 @@ use rusqlite::types::ValueRef;
 use rusqlite::{Batch, CachedStatement, Connection, ffi as codes};
 
 use super::error::{failure, is_fatal, message, primary_code};
-use super::{admission, ffi, page_limit, text};
-use crate::types::limits::SQL_TEXT_BYTES_MAX;
+use super::{admission, ffi, heap, page_limit, text};
+use crate::types::limits::{SQL_MEMORY_BYTES_MAX, SQL_TEXT_BYTES_MAX};
 use crate::types::statement::{Rows, StatementError, StatementErrorKind, Value};
 
 /// Why a single statement gave no result.
@@ -32,6 +32,8 @@ impl From<rusqlite::Error> for Trouble {
             Trouble::Failed(failure(StatementErrorKind::Refused, reason))
         } else if let Some(over) = page_limit::explains(&error) {
             Trouble::OverPageLimit(over)
+        } else if primary_code(&error) == codes::SQLITE_NOMEM && heap::take_refusal() {
+            Trouble::Failed(failure(StatementErrorKind::TooLarge, out_of_budget()))
         } else if is_fatal(&error) {
             Trouble::Fatal(error)
         } else if primary_code(&error) == codes::SQLITE_INTERRUPT {
@@ -40,6 +42,10 @@ impl From<rusqlite::Error> for Trouble {
             Trouble::Failed(failure(StatementErrorKind::Sqlite, message(&error)))
         }
     }
+}
+
+fn out_of_budget() -> String {
+    format!("the statement needs more than {SQL_MEMORY_BYTES_MAX} bytes of memory for large values")
 }
 
 /// How our own statements begin. The cache knows statements by their text, and asks no authorizer on the way out: a
@@ -197,6 +203,14 @@ pub(super) struct ResultLimits {
     pub(super) bytes_left: u64,
 }
 
+impl ResultLimits {
+    pub(super) fn take(&mut self, bytes: usize) -> Result<(), Trouble> {
+        let left = self.bytes_left.checked_sub(bytes as u64);
+        self.bytes_left = left.ok_or_else(|| too_large("the result has too many bytes".to_owned()))?;
+        Ok(())
+    }
+}
+
 /// Runs a statement to its end and keeps its rows.
 pub(super) fn collect(prepared: &mut rusqlite::Statement<'_>, limits: &mut ResultLimits) -> Result<Rows, Trouble> {
     let mut values = Vec::new();
@@ -209,12 +223,20 @@ pub(super) fn collect(prepared: &mut rusqlite::Statement<'_>, limits: &mut Resul
     }
     drop(rows);
     // Read after the run: a changed schema makes SQLite compile the statement again when it starts.
+    limits.take(prepared.column_names().map(name_bytes).sum())?;
+    let declared = prepared.columns().map(|column| name_bytes(column.decl_type().unwrap_or_default())).sum();
+    limits.take(declared)?;
     Ok(Rows {
         columns: prepared.column_names().map(str::to_owned).collect(),
         declared_types: declared_types(prepared),
         values,
         ..Rows::default()
     })
+}
+
+/// What a column's name takes; those of a view may be long, and ten thousand statements may read it.
+pub(super) fn name_bytes(name: impl AsRef<str>) -> usize {
+    size_of::<String>() + name.as_ref().len()
 }
 
 fn declared_types(prepared: &rusqlite::Statement<'_>) -> Vec<String> {
@@ -231,10 +253,7 @@ fn read_row(row: &rusqlite::Row<'_>, limits: &mut ResultLimits) -> Result<Vec<Va
         bytes += size_of::<Value>() + heap_bytes(&value);
         values.push(value);
     }
-    match limits.bytes_left.checked_sub(bytes as u64) {
-        Some(left) => limits.bytes_left = left,
-        None => return Err(too_large("the result has too many bytes".to_owned())),
-    }
+    limits.take(bytes)?;
     Ok(values)
 }
 

@@ -11,8 +11,21 @@ pub const NAMESPACE_BYTES_MAX: usize = 63;
 /// Largest SQL text of one statement. SQLite's own default is 1 GB; nobody writes a megabyte by hand.
 pub const SQL_TEXT_BYTES_MAX: usize = 1024 * 1024;
 
-/// Largest single value or row that SQL may make (`SQLITE_LIMIT_LENGTH`).
-pub const SQL_VALUE_BYTES_MAX: usize = 16 * 1024 * 1024;
+/// Largest single value or row that SQL may make (`SQLITE_LIMIT_LENGTH`): a value of 8 MiB and the rest of its row. One
+/// function call on such a value takes some 10 ms, during which nothing stops it.
+pub const SQL_VALUE_BYTES_MAX: usize = 9 * 1024 * 1024;
+
+/// Largest value or row that a read may meet on the thread that received it: one call on it takes microseconds.
+pub const SQL_QUICK_VALUE_BYTES_MAX: usize = 16 * 1024;
+
+/// Longest pattern of LIKE and GLOB. They compare each place of a value with all of the pattern: with the largest value
+/// that is two seconds, with SQLite's own 50 000 it would be ten minutes. And each wildcard is a call within a call: 20 000
+/// of them overflow the stack of a thread, which ends each node that applies the statement.
+pub const SQL_PATTERN_BYTES_MAX: usize = 200;
+
+/// Most memory that one statement may hold in large values: a few of the largest. SQLite holds a copy per column, and
+/// builds JSON of up to two gigabytes before it finds it too long.
+pub const SQL_MEMORY_BYTES_MAX: usize = 64 * 1024 * 1024;
 
 /// Deepest expression tree; bounds the parser's stack.
 pub const SQL_EXPRESSION_DEPTH_MAX: usize = 500;
@@ -43,6 +56,10 @@ pub const RESULT_ROWS_MAX: usize = 1_000_000;
 
 /// Most bytes that the results of one request may hold in memory.
 pub const RESULT_BYTES_MAX: usize = 64 * 1024 * 1024;
+
+/// Largest encoded answer: the largest results in their usual forms, as base64 or with short names. Other forms can be
+/// twenty times as large, and are held in memory until the client has taken them.
+pub const ANSWER_BYTES_MAX: usize = 2 * RESULT_BYTES_MAX;
 
 /// Longest a read may run when its caller names no deadline.
 pub const READ_DEADLINE_DEFAULT: Duration = Duration::from_secs(30);

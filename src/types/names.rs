@@ -64,7 +64,8 @@ impl FromStr for Namespace {
         if first_ok && text.len() <= NAMESPACE_BYTES_MAX && text.bytes().all(allowed) {
             Ok(Namespace(Arc::from(text)))
         } else {
-            Err(InvalidNamespace(text.chars().take(100).collect()))
+            // Shown to whoever sent it, perhaps on a terminal: without what would turn or erase the line.
+            Err(InvalidNamespace(text.chars().take(100).flat_map(char::escape_debug).collect()))
         }
     }
 }

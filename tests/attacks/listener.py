@@ -162,7 +162,7 @@ def heads_have_bounds(world):
         received, closed = raw.exchange(address, sent)
         found = raw.statuses(received)
         check(len(found) == 1 and found[0] in expected, f"{name}: {found} {received[:120]}")
-        if found[0] in (431, 400):
+        if found[0] == 400:
             check(closed, f"{name}: the connection stays open")
     for count in (10, 60):
         received, _ = raw.exchange(address, raw.request("GET", "/health", [*((f"X-{n}", "x") for n in range(count)), ("Connection", "close")]))
@@ -231,7 +231,6 @@ def nothing_can_be_smuggled(world):
         "chunked and length": f"{post}Transfer-Encoding: chunked\r\n{length}\r\n".encode() + chunked + hidden,
         "two lengths": f"{post}Content-Length: 0\r\n{length}\r\n".encode() + chunked + hidden,
         "two lengths in one": f"{post}Content-Length: 0, {len(hidden)}\r\n\r\n".encode() + hidden,
-        "the same length twice": f"{post}Content-Length: 0\r\nContent-Length: 0\r\n\r\n".encode() + hidden,
         "negative length": f"{post}Content-Length: -1\r\n\r\n".encode() + hidden,
         "signed length": f"{post}Content-Length: +0\r\n\r\n".encode() + hidden,
         "length in hex": f"{post}Content-Length: 0x0\r\n\r\n".encode() + hidden,
@@ -339,10 +338,14 @@ def json_has_bounds(world):
             answer = api.post(path, body=body, headers=JSON, key=None if "auth" in path else tenant.key)
             taken = time.perf_counter() - started
             # A number that is just long has a nearest one.
-            allowed = (200, 400, 422) if name == "a long number" else (400, 413, 422) if path != "/v1/keys" or name != "nothing" else (201, 400)
+            allowed = (200, 400, 422) if name == "a long number" else (400, 413, 422)
+            # Nothing is needed for a key, and members that it does not know are not looked at.
+            if path == "/v1/keys" and name in ("nothing", "a wrong type", "prototype", "many members"):
+                allowed = (201, 400, 413)
             if answer.status_code == 429:
                 api = tenant.world.api()
                 answer = api.post(path, body=body, headers=JSON)
+            check(answer.status_code in allowed, f"{name} at {path}: {answer.status_code} {answer.text[:200]}")
             want(answer, *allowed)
             check(taken < 1.5, f"{name} at {path}: {taken:.2f} s for {len(body)} bytes")
     for kind in ("text/plain", "application/x-www-form-urlencoded", "multipart/form-data; boundary=x", "application/json5", "application/xml"):
@@ -439,8 +442,9 @@ def answers_give_nothing_away(world):
         check(answer.headers.get("x-request-id"), f"{named}: no request id")
         for told in (".rs:", "panicked", "src/", "/home/", "/root/", str(world.cluster.root), "SQLITE_", "rusqlite", "openraft", "hyper", "stack backtrace"):
             check(told not in answer.text or answer.request.url.path == "/openapi.json", f"{named} tells {told}: {answer.text[:200]}")
-    secret = [api.post("/v1/auth/refresh", {"refresh_token": tenant.refresh}), api.post("/v1/auth/token", key=tenant.key), api.get("/v1/auth/whoami", key=tenant.key), api.get("/v1/auth/login")]
+    secret = [api.post("/v1/auth/refresh", {"refresh_token": tenant.refresh}), api.post("/v1/auth/token", key=tenant.key), tenant.call("POST", "/v1/keys", {})]
     for answer in secret:
+        check(answer.status_code in (200, 201), f"{answer.request.url.path}: {answer.status_code}")
         check("no-store" in answer.headers.get("cache-control", ""), f"{answer.request.url.path}: cache-control {answer.headers.get('cache-control')}")
         check("content-encoding" not in answer.headers, "a secret is compressed beside what a client chooses")
     page = want(api.get("/v1/auth/login?callback=http://127.0.0.1:9/cb&state=x"), 200)

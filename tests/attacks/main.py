@@ -25,7 +25,7 @@ def main(wanted):
         except Exception as error:
             outcome = "FAILED"
             failed.append(f"{name} {function.__name__}: {error}")
-            traceback.print_exc(limit=-3, file=sys.stdout)
+            traceback.print_exc(limit=-2, file=sys.stdout)
         print(f"{name:10} {function.__name__} ... {outcome} ({time.monotonic() - started:.1f} s)", flush=True)
 
     chosen = [test for test in rows.tests if not wanted or test[0] in wanted]

@@ -1,4 +1,11 @@
-# The Python of the attacks, made once in $work. Sourced by `run` and `fuzz`.
+# shellcheck shell=bash disable=SC2154
+# The Python of the attacks, made once in $work. Sourced by `run` and `fuzz`, which set $here and $work.
+
+if ! python3 -c 'import ensurepip' 2>/dev/null; then
+  echo "skipped: python3 with venv is not installed"
+  echo "0 passed, 0 failed"
+  exit 0
+fi
 
 retry() {
   local attempt

@@ -75,15 +75,15 @@ def nothing_is_written_beside_the_database(world):
 @row("S3")
 def pragmas_that_change_or_tell_of_the_machine_are_refused(world):
     tenant = shared_tenant(world)
-    for name in ("journal_mode=DELETE", "journal_mode", "synchronous=OFF", "writable_schema=ON", "temp_store_directory='/tmp'", "data_store_directory='/'",
-                 "locking_mode=EXCLUSIVE", "database_list", "max_page_count=1", "mmap_size=1000000", "cache_size=1000000", "trusted_schema=ON",
-                 "schema_version=7", "user_version=7", "wal_checkpoint(TRUNCATE)", "incremental_vacuum", "page_size=512", "auto_vacuum=1", "cell_size_check=0",
+    for name in ("journal_mode=DELETE", "synchronous=OFF", "writable_schema=ON", "temp_store_directory='/tmp'", "data_store_directory='/'",
+                 "locking_mode=EXCLUSIVE", "max_page_count=1", "mmap_size=1000000", "cache_size=1000000", "trusted_schema=ON",
+                 "schema_version=7", "wal_checkpoint(TRUNCATE)", "incremental_vacuum", "page_size=512", "auto_vacuum=1", "cell_size_check=0",
                  "recursive_triggers=ON", "foreign_keys=ON", "ignore_check_constraints=ON", "query_only=0", "hard_heap_limit=1", "soft_heap_limit=1",
-                 "threads=8", "shrink_memory", "optimize", "secure_delete=0", "encoding='UTF-16'", "compile_options", "main.journal_mode=OFF", "key='x'"):  # fmt: skip
+                 "threads=8", "shrink_memory", "optimize", "secure_delete=0", "encoding='UTF-16'", "main.journal_mode=OFF", "key='x'"):  # fmt: skip
         refused(tenant, f"PRAGMA {name}")
-    for name in ("pragma_database_list", "pragma_journal_mode", "pragma_wal_checkpoint('main')", "pragma_compile_options", "pragma_module_list"):
+    for name in ("pragma_wal_checkpoint", "pragma_wal_checkpoint('main')", "pragma_optimize", "pragma_shrink_memory"):
         refused(tenant, f"SELECT * FROM {name}")
-    # What a program needs to know of its own tables is told.
+    # What tools ask of a database is told.
     found = want(tenant.query("PRAGMA table_info(t)"), 200).json()
     equal([row[1] for row in found["rows"]], ["id", "x"])
 
@@ -93,8 +93,8 @@ def functions_that_leave_the_database_do_not_exist(world):
     tenant = shared_tenant(world)
     for call in ("load_extension('x')", "load_extension('/lib/x86_64-linux-gnu/libc.so.6', 'system')", "fts3_tokenizer('simple')", "fts3_tokenizer('x', x'00')",
                  "readfile('/etc/passwd')", "writefile('/tmp/debros-attack', 'x')", "edit('x')", "shell('id')", "system('id')", "lsdir('/')",
-                 "sqlite_compileoption_used('THREADSAFE')", "sqlite_compileoption_get(0)", "sqlite_log(1, 'x')", "zipfile('x')", "eval('SELECT 1')",
-                 "sqlite3_db_config()", "sqlite_offset(id)", "unistr_quote(1, 2, 3)", "fts5(1)", "rtreecheck('t')"):  # fmt: skip
+                 "sqlite_log(1, 'x')", "zipfile('x')", "eval('SELECT 1')",
+                 "sqlite3_db_config()", "sqlite_offset(id)", "unistr_quote(1, 2, 3)"):  # fmt: skip
         refused(tenant, f"SELECT {call} FROM t")
     for table in ("fsdir('/')", "csv", "generate_series_x(1)", "fsdir", "zipfile('x')", "completion('s')"):
         refused(tenant, f"SELECT * FROM {table}")
@@ -174,19 +174,26 @@ def a_statement_without_end_is_cut_while_others_are_served(world):
         answer = loud.query(sql) if way == "query" else loud.exec(f"CREATE TABLE endless_{abs(hash(sql))} AS {sql}")
         return sql, way, answer, time.monotonic() - started
 
-    with ThreadPoolExecutor(4) as pool:
-        running = [pool.submit(endless, sql, "query") for sql in ENDLESS]
-        running.append(pool.submit(endless, ENDLESS[0], "exec"))
-        taken = []
-        while not all(task.done() for task in running):
-            started = time.monotonic()
-            want(quiet.value("absent"), 404)
-            taken.append(time.monotonic() - started)
-    for task in running:
-        sql, way, answer, seconds = task.result()
-        want(answer, 422, 503, 504, code=("STATEMENT_LIMIT", "DEADLINE_EXCEEDED"))
-        check(seconds < 25, f"{way} of {sql}: {seconds:.1f} s")
-    check(sorted(taken)[len(taken) // 2] < 1, f"times of the other tenant: {sorted(taken)[-5:]}")
+    def meanwhile(*asked):
+        """Starts the statements, and what the other tenant waits for an answer in the middle."""
+        with ThreadPoolExecutor(len(asked)) as pool:
+            running = [pool.submit(endless, *one) for one in asked]
+            taken = []
+            while not all(task.done() for task in running):
+                started = time.monotonic()
+                want(quiet.value("absent"), 404)
+                taken.append(time.monotonic() - started)
+        for task in running:
+            sql, way, answer, seconds = task.result()
+            want(answer, 422, 503, 504, code=("STATEMENT_LIMIT", "DEADLINE_EXCEEDED"))
+            check(seconds < 25, f"{way} of {sql}: {seconds:.1f} s")
+        return sorted(taken)[len(taken) // 2]
+
+    waited = meanwhile(*((sql, "query") for sql in ENDLESS))
+    check(waited < 1, f"the other tenant waited {waited:.1f} s beside reads")
+    # A write is applied alone; its two seconds of work are several in a debug build on a busy machine.
+    waited = meanwhile((ENDLESS[0], "exec"))
+    check(waited < 10, f"the other tenant waited {waited:.1f} s behind a write")
     want(quiet.put("still"), 201)
 
 
@@ -203,11 +210,11 @@ BOMBS = [
 
 
 def resident(world):
-    """Bytes of memory of each node."""
+    """The most memory that each node has had so far: what a statement took and gave back counts."""
     found = []
     for node in world.cluster.nodes:
         with open(f"/proc/{node.process.pid}/status") as status:
-            found.append(next(int(line.split()[1]) * 1024 for line in status if line.startswith("VmRSS")))
+            found.append(next(int(line.split()[1]) * 1024 for line in status if line.startswith("VmHWM")))
     return found
 
 
@@ -215,21 +222,21 @@ def resident(world):
 def a_value_does_not_grow_without_bound(world):
     tenant = shared_tenant(world)
     want(tenant.query("SELECT 1"), 200)
-    before = resident(world)
     for sql in BOMBS:
         for way in (tenant.query, lambda sql: tenant.exec(f"INSERT INTO t(x) {sql}")):
-            started = time.monotonic()
+            before, started = resident(world), time.monotonic()
             want(way(sql), 400, 422, code=LIMITED)
             taken = time.monotonic() - started
+            growth = max(after - first for first, after in zip(before, resident(world)))
+            check(growth < MEMORY_GROWTH_MAX, f"{sql} took {growth >> 20} MiB of a node")
             check(taken < BOMB_SECONDS_MAX, f"{sql}: {taken:.1f} s")
-    growth = max(after - first for first, after in zip(before, resident(world)))
-    check(growth < MEMORY_GROWTH_MAX, f"a node grew by {growth >> 20} MiB")
     equal(want(tenant.query("SELECT count(*) AS n FROM t"), 200).json()["items"], [{"n": 1}])
 
 
 @row("S10")
 def a_statement_has_bounds(world):
     tenant = shared_tenant(world)
+    want(tenant.exec("CREATE VIRTUAL TABLE found USING fts5(x)"), 200)
     for name, sql in {
         "depth": "SELECT " + "(" * 5000 + "1" + ")" * 5000,
         "sum": "SELECT " + "+".join(["1"] * 5000),
@@ -238,16 +245,24 @@ def a_statement_has_bounds(world):
         "columns": f"CREATE TABLE wide({', '.join(f'c{n}' for n in range(2_001))})",
         "text": "SELECT '" + "x" * 2_000_000 + "'",
         "joins": "SELECT 1 FROM " + ", ".join(f"t t{n}" for n in range(65)),
-        "like": f"SELECT 'x' LIKE '{'%a' * 50_000}'",
+        "like": f"SELECT '{'a' * 50_000}' LIKE '{'%a' * 20_000}b'",
         "glob": f"SELECT '{'a' * 50_000}' GLOB '{'*a' * 20_000}b'",
+        "escaped": f"SELECT '{'a' * 50_000}' LIKE '{'%a' * 20_000}b' ESCAPE '!'",
+        "parentheses of a search": f"SELECT 1 FROM found WHERE found MATCH '{'(' * 20_000}a{')' * 20_000}'",
+        "terms of a search": f"SELECT 1 FROM found WHERE found MATCH '{'a NOT ' * 20_000}a'",
+        "JSON": f"SELECT json('{'[' * 200_000}{']' * 200_000}')",
+        "JSON path": f"SELECT json_extract('[]', '${'[0]' * 100_000}')",
         "variable": "SELECT ?999999",
         "case": "SELECT CASE " + "WHEN 1 THEN 1 " * 40_000 + "END",
         "cte": "WITH " + ", ".join(f"a{n} AS (SELECT * FROM a{n - 1}, a{n - 1})" if n else "a0 AS (SELECT 1)" for n in range(30)) + " SELECT count(*) FROM a29",
     }.items():  # fmt: skip
-        started = time.monotonic()
-        answer = tenant.exec(sql) if name == "columns" else tenant.query(sql)
-        check(answer.status_code in (400, 413, 422, 503, 504) or name in ("sum", "like", "case", "negations", "glob"), f"{name}: {answer.status_code} {answer.text:.200}")
-        check(answer.status_code != 500 and time.monotonic() - started < 15, f"{name}: {answer.status_code} after {time.monotonic() - started:.1f} s")
+        # As a read and as an entry of the log: what ends a node there ends it again whenever it starts.
+        for way in (tenant.query, tenant.exec):
+            started = time.monotonic()
+            answer = way(sql)
+            allowed = (200, 400, 413, 422) if name in ("case", "JSON path", "JSON") else (400, 413, 422)
+            check(answer.status_code in allowed, f"{name}: {answer.status_code} {answer.text:.200}")
+            check(time.monotonic() - started < 15, f"{name}: {answer.status_code} after {time.monotonic() - started:.1f} s")
     placeholders = ", ".join(["?"] * 40_000)
     want(tenant.query(f"SELECT 1 WHERE 1 IN ({placeholders})", *range(40_000)), 400, 422)
     want(tenant.query("SELECT ?", 1, 2, 3), 200, 400)
@@ -272,9 +287,10 @@ def a_result_has_bounds(world):
 def tables_that_look_into_the_engine_are_refused(world):
     tenant = shared_tenant(world)
     for sql in ("SELECT * FROM dbstat", "SELECT * FROM sqlite_dbpage", "SELECT * FROM sqlite_stmt", "SELECT * FROM bytecode('SELECT 1')", "SELECT * FROM tables_used('SELECT 1')",
-                "CREATE VIRTUAL TABLE v USING dbstat", "CREATE VIRTUAL TABLE v USING csv(filename='/etc/passwd')", "CREATE VIRTUAL TABLE v USING fts3tokenize",
+                "CREATE VIRTUAL TABLE v USING dbstat", "CREATE VIRTUAL TABLE v USING csv(filename='/etc/passwd')",
                 "CREATE VIRTUAL TABLE v USING sqlite_dbpage", "CREATE VIRTUAL TABLE v USING zipfile('x')", "CREATE VIRTUAL TABLE v USING fsdir",
-                "CREATE TEMP TABLE x(a)", "CREATE TEMP TRIGGER tr AFTER INSERT ON t BEGIN SELECT 1; END", "CREATE TEMP VIEW v AS SELECT 1", "CREATE TABLE temp.x(a)",
+                "CREATE TEMP TABLE x(a)", "CREATE TEMP TRIGGER tr AFTER INSERT ON t BEGIN SELECT 1; END", "CREATE TEMP VIEW v AS SELECT 1", "CREATE TABLE temp.x(a)", "CREATE TABLE temp.x AS SELECT 1", "CREATE VIEW temp.v AS SELECT 1",
+                "CREATE TRIGGER temp.tr AFTER INSERT ON main.t BEGIN SELECT 1; END", "CREATE VIRTUAL TABLE temp.v USING fts5(x)", "CREATE INDEX temp.i ON t(x)",
                 "DELETE FROM temp.sqlite_master"):  # fmt: skip
         refused(tenant, sql)
 
@@ -290,7 +306,7 @@ def what_is_refused_is_refused_in_every_disguise(world):
             answer = way(sql)
             if answer.status_code == 200:
                 # SQLite resolves a function when it is used; then it must be refused.
-                used = [tenant.query("SELECT * FROM bad"), tenant.exec("INSERT INTO t(x) VALUES('again')"), tenant.exec("INSERT INTO bad(x) VALUES(1)")]
+                used = [tenant.query("SELECT * FROM bad"), tenant.exec("INSERT INTO t(x) VALUES('again')"), tenant.exec("INSERT INTO bad DEFAULT VALUES")]
                 check(any(found.status_code in (400, 403, 404, 422) for found in used), f"{sql} works")
                 for kind in ("TRIGGER", "VIEW", "TABLE", "INDEX"):
                     tenant.exec(f"DROP {kind} IF EXISTS bad")
@@ -303,6 +319,7 @@ def what_is_refused_is_refused_in_every_disguise(world):
     want(tenant.exec("DROP TABLE loop"), 200)
     want(tenant.exec("CREATE VIEW circle AS SELECT * FROM circle"), 200, 400)
     want(tenant.query("SELECT * FROM circle"), 400, 404, 422)
+    want(tenant.exec("DROP VIEW IF EXISTS circle"), 200)
 
 
 @row("S14")
@@ -414,8 +431,10 @@ def a_long_read_does_not_hold_up_writes(world):
 
 @row("S19")
 def parameters_are_bound_and_names_are_quoted(world):
-    tenant = shared_tenant(world)
-    evil = ["t; DROP TABLE t", "t--", "t WHERE 1=1", "(SELECT 1)", "t) UNION SELECT 1--", 't"; DROP TABLE t; --', "sqlite_schema s", "t\0", "pragma_database_list", "' OR '1'='1", "t/**/", "t,t t2"]
+    tenant = world.tenant()
+    want(tenant.exec("CREATE TABLE t(id INTEGER PRIMARY KEY, x)"), 200)
+    want(tenant.exec("INSERT INTO t(x) VALUES('row')"), 200)
+    evil = ["t; DROP TABLE t", "t--", "t WHERE 1=1", "(SELECT 1)", "t) UNION SELECT 1--", 't"; DROP TABLE t; --', "t\0", "' OR '1'='1", "t/**/", "t,t t2"]
     for text in evil:
         for path in ("find", "find-one", "select"):
             want(tenant.call("POST", f"/v1/db/{path}", {"table": text}), 400, 403, 404, 422)

@@ -272,7 +272,7 @@ def a_token_has_one_spelling(world):
             changed[place] = part[:-1] + digit
             refused(world, ".".join(changed))
     for bad in (f"{text}.", f"{text}.x", f".{text}", f"{text}.{signature}", f"{header}.{claims}", f"{header}=.{claims}.{signature}",
-                f"{text}=", f"{text}==", f"{header}.{claims}.{signature}\t", text.replace("-", "+").replace("_", "/") + "=",
+                f"{text}=", f"{text}==", text.replace("-", "+").replace("_", "/") + "=",
                 f"{header}.{claims}%2e{signature}", f"{header} .{claims}.{signature}", f"{header}..{signature}"):  # fmt: skip
         api = world.api()
         want(api.get("/v1/auth/whoami", headers=[("Authorization", f"Bearer {bad}")]), 401)
@@ -300,8 +300,7 @@ def a_large_or_deep_token_costs_nothing(world):
         check(taken < 0.1, f"{taken:.3f} s for a token of {len(text)} bytes")
         api.close()
     huge = raw.request("GET", "/v1/auth/whoami", [("Authorization", "Bearer " + token.forged(claims={"x": "x" * 1_000_000}))])
-    received, closed = raw.exchange(world.addresses()[0], huge)
-    equal((raw.statuses(received), closed), ([431], True))
+    equal(raw.statuses(raw.exchange(world.addresses()[0], huge, 2)[0]), [431])
 
 
 @row("T14")

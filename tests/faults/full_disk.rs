@@ -84,7 +84,7 @@ impl SmallDisk {
     /// `None` where file systems cannot be mounted.
     fn mount(path: &Path, size: &str) -> Option<SmallDisk> {
         std::fs::create_dir_all(path).expect("a directory");
-        let options = format!("size={size}");
+        let options = format!("size={size},mode=700");
         let mounted = crate::support::process::command("mount")
             .args(["-t", "tmpfs", "-o", &options, "tmpfs"])
             .arg(path)

@@ -88,6 +88,10 @@ fn every_answer_is_what_the_contract_says() {
     assert_eq!(contract["openapi"], "3.1.0");
     for (path, item) in contract["paths"].as_object().expect("paths") {
         let Some(operation) = item.get("get") else { continue };
+        // A stream of events does not end; it has a test of its own.
+        if operation["responses"]["200"]["content"].get("text/event-stream").is_some() {
+            continue;
+        }
         let answer = http.request("GET", path, &[("X-API-Key", "operator")], "").expect("an answer");
         let response = &operation["responses"][answer.status.to_string()];
         assert!(response.is_object(), "{path} answers {} without having said so", answer.status);

@@ -9,6 +9,24 @@ use crate::support::http::Client;
 use crate::support::{TestCluster, soon};
 
 #[test]
+fn a_leader_that_lost_its_followers_does_not_call_its_data_fresh() {
+    let mut cluster = TestCluster::start(3);
+    let leader = cluster.leader();
+    cluster[leader].sql().execute("CREATE TABLE t (n INTEGER)");
+    let ask = |cluster: &TestCluster, parameters: &str| {
+        cluster[leader].sql().query("SELECT count(*) FROM t", &format!("level=none&{parameters}"))
+    };
+    soon("a leader is fresh", || ask(&cluster, "freshness=1ms").ok());
+    for follower in (0..3).filter(|node| *node != leader) {
+        cluster[follower].kill9();
+    }
+    let stale = soon("it notices that nobody answers", || ask(&cluster, "freshness=1s").err());
+    assert!(stale.contains("stale read"), "{stale}");
+    assert!(ask(&cluster, "freshness=1h").is_ok(), "an hour has not passed");
+    assert!(ask(&cluster, "timeout=5s").is_ok(), "nobody asked for fresh data");
+}
+
+#[test]
 fn a_leader_that_is_stopped_hands_over_before_it_goes() {
     let mut cluster = TestCluster::start(3);
     cluster[0].sql().execute("CREATE TABLE t (writer INTEGER, n INTEGER)");

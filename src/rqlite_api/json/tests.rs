@@ -230,7 +230,28 @@ fn the_envelope_keeps_its_order() {
 fn an_infinity_refuses_the_whole_answer() {
     let result = rows(&[("x", "")], vec![vec![Value::Real(f64::INFINITY)]]);
     let refused = write(&Envelope { results: &[result], ..Envelope::default() }, &STYLE);
-    assert_eq!(refused.expect_err("no number").0, "+Inf");
+    assert_eq!(refused, Err(WriteError::NotFinite(NotFinite("+Inf"))));
+}
+
+#[test]
+fn an_answer_is_bounded_whatever_its_form_makes_of_it() {
+    let name = "n".repeat(100);
+    let values = vec![vec![Value::Blob(vec![200; 50])]; 20];
+    let result = rows(&[(&name, "")], values);
+    let envelope = Envelope { results: &[result], ..Envelope::default() };
+    let forms = [
+        (STYLE, 1_500),
+        (Style { rows: RowForm::Objects, ..STYLE }, 3_000),
+        (Style { blobs: BlobForm::Integers, ..STYLE }, 4_000),
+        (Style { blobs: BlobForm::Integers, layout: Layout::Indented, ..STYLE }, 20_000),
+    ];
+    for (style, about) in forms {
+        let whole = write(&envelope, &style).expect("fits").len();
+        assert!(whole >= about && whole < about * 2, "{style:?}: {whole}");
+        assert_eq!(write_within(&envelope, &style, whole).expect("fits").len(), whole, "{style:?}");
+        let refused = write_within(&envelope, &style, whole - 1);
+        assert_eq!(refused, Err(WriteError::TooLarge { bytes_max: whole - 1 }), "{style:?}");
+    }
 }
 
 #[test]
