@@ -207,7 +207,7 @@ async fn measure(plan: &Plan, progress: &mut dyn FnMut(&str)) -> Result<Report, 
         Server::Existing(_) => None,
     };
     let key = match (&nodes, plan.face) {
-        (Some(nodes), Face::Gateway(_)) => Some(nodes.make_key()?),
+        (Some(nodes), Face::Gateway(_)) => Some(nodes.make_key().await?),
         _ => None,
     };
     let mut runs = Vec::new();

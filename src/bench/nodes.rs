@@ -69,10 +69,18 @@ impl Nodes {
         Ok(cluster)
     }
 
-    /// Makes an API key that opens everything in the namespace that exists from the start.
-    pub(super) fn make_key(&self) -> Result<String, BenchError> {
+    /// Makes an API key that opens everything in the namespace that exists from the start. The tables of accounts come
+    /// through the log, a moment after the first node is ready.
+    pub(super) async fn make_key(&self) -> Result<String, BenchError> {
         let first = self.nodes.first().expect("one was started");
-        ask(&self.program, &first.directory, &["key", "create", "--namespace", "default", "--label", "bench"])
+        let words = ["key", "create", "--namespace", "default", "--label", "bench"];
+        let deadline = Instant::now() + START_MAX;
+        loop {
+            match ask(&self.program, &first.directory, &words) {
+                Err(_) if Instant::now() < deadline => tokio::time::sleep(LOOK_EVERY).await,
+                made => return made,
+            }
+        }
     }
 
     /// The listener of the leader, a follower or the gateway, as it is now.

@@ -4,8 +4,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use hyper::Method;
 use hyper::header::HeaderMap;
+use hyper::{Method, Uri};
 use serde::de::DeserializeOwned;
 
 use super::Face;
@@ -31,7 +31,7 @@ pub(super) struct Call {
     pub(super) headers: HeaderMap,
     pub(super) body: Bytes,
     /// Path and query as they were sent.
-    pub(super) target: String,
+    pub(super) target: Uri,
     /// Who asks; `None` where everybody may.
     pub(super) identified: Option<Identified>,
     /// Proof that the caller may do what the route's policy says, where that is an action.

@@ -99,7 +99,7 @@ pub(super) fn idempotency(call: &Call) -> Result<Option<IdempotencyKey>, ApiErro
         ApiError::new(Code::InvalidRequest, message)
     })?;
     let mut hasher = blake3::Hasher::new();
-    for part in [call.method.as_str().as_bytes(), call.target.as_bytes(), &call.body] {
+    for part in [call.method.as_str().as_bytes(), call.target.to_string().as_bytes(), &call.body] {
         hasher.update(&(part.len() as u64).to_le_bytes());
         hasher.update(part);
     }

@@ -6,6 +6,7 @@
 use std::time::{Instant, SystemTime};
 
 use hyper::{Method, StatusCode};
+use serde::Serialize;
 use serde_json::{Value, json};
 
 use super::Face;
@@ -117,31 +118,55 @@ async fn health(call: Call) -> Result<Reply, ApiError> {
 }
 
 /// The shape that monitors of the earlier system read; its constants are replaced by what was seen.
-fn document(face: &Face, seen: &Observation, verdict: &Verdict, asked: Instant) -> Value {
+///
+/// A struct and no [`Value`]: probes and load balancers ask for this more than for anything else.
+#[derive(Serialize)]
+struct Document<'a> {
+    client: ClientPart<'a>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reason: Option<&'a str>,
+    server: ServerPart,
+    status: &'static str,
+}
+
+#[derive(Serialize)]
+struct ClientPart<'a> {
+    checks: ClientChecks<'a>,
+    last_updated: String,
+    response_time: u64,
+    status: &'static str,
+}
+
+#[derive(Serialize)]
+struct ClientChecks<'a> {
+    connection: &'static str,
+    database: &'a str,
+    storage: &'a str,
+}
+
+#[derive(Serialize)]
+struct ServerPart {
+    started_at: String,
+    status: &'static str,
+    uptime: String,
+}
+
+fn document<'a>(face: &Face, seen: &'a Observation, verdict: &'a Verdict, asked: Instant) -> Document<'a> {
     let (status, client, reason) = match verdict {
         Verdict::Ok => ("ok", "healthy", None),
-        Verdict::Degraded(reason) => ("degraded", "degraded", Some(reason)),
-        Verdict::Unavailable(reason) => ("unavailable", "unhealthy", Some(reason)),
+        Verdict::Degraded(reason) => ("degraded", "degraded", Some(reason.as_str())),
+        Verdict::Unavailable(reason) => ("unavailable", "unhealthy", Some(reason.as_str())),
     };
+    let connection = if seen.leader_known { "ok" } else { "disconnected" };
     let database = seen.database.as_ref().map_or_else(String::as_str, |()| "ok");
-    let mut body = json!({
-        "status": status,
-        "server": { "status": "ok", "started_at": rfc3339(face.started_at), "uptime": uptime(face) },
-        "client": {
-            "status": client,
-            "checks": {
-                "connection": if seen.leader_known { "ok" } else { "disconnected" },
-                "database": database,
-                "storage": database,
-            },
-            "last_updated": rfc3339(SystemTime::now()),
-            "response_time": nanoseconds(asked.elapsed()),
-        },
-    });
-    if let Some(reason) = reason {
-        body["reason"] = reason.as_str().into();
+    let checks = ClientChecks { connection, database, storage: database };
+    let last_updated = rfc3339(SystemTime::now());
+    Document {
+        client: ClientPart { checks, last_updated, response_time: nanoseconds(asked.elapsed()), status: client },
+        reason,
+        server: ServerPart { started_at: rfc3339(face.started_at), status: "ok", uptime: uptime(face) },
+        status,
     }
-    body
 }
 
 fn nanoseconds(duration: std::time::Duration) -> u64 {

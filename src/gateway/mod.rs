@@ -64,6 +64,7 @@ use authenticate::Authenticator;
 use health::{Observation, Observer};
 use metrics_api::Metrics;
 use rate_limit::RateLimits;
+use request_id::RequestIds;
 use route::{Route, Routes};
 
 pub use authenticate::{Anonymous, Keyring, Opens};
@@ -126,6 +127,7 @@ struct Face {
     /// `/openapi.json`.
     contract: Bytes,
     authenticator: Authenticator,
+    request_ids: RequestIds,
     limits: RateLimits,
     origins: AllowedOrigins,
     login_callbacks: Vec<CallbackUrl>,
@@ -196,6 +198,7 @@ pub async fn serve(listener: TcpListener, accounts: Accounts, config: GatewayCon
         routes,
         contract: Bytes::from(contract),
         authenticator: Authenticator::new(config.keyring),
+        request_ids: RequestIds::default(),
         limits: RateLimits::new(config.rates),
         origins: config.origins,
         login_callbacks: config.login_callbacks,

@@ -1,6 +1,8 @@
 //! A name for every request, which its answer, its error and its line in the log carry.
 
 use std::fmt;
+use std::hash::{BuildHasher as _, RandomState};
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use hyper::header::{HeaderMap, HeaderName, HeaderValue};
 
@@ -12,41 +14,54 @@ const BYTES_MAX: usize = 64;
 
 /// The id of a request: letters, digits, `-`, `_` and `.`, so that it can stand in a header and in a line of the log.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct RequestId(String);
+pub(super) struct RequestId(HeaderValue);
 
 impl RequestId {
-    /// The client's own id if it is sane, else a new one.
-    pub(super) fn of(headers: &HeaderMap) -> RequestId {
-        let allowed = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.');
-        let sane = |id: &&str| (1..=BYTES_MAX).contains(&id.len()) && id.bytes().all(allowed);
-        match headers.get(&X_REQUEST_ID).and_then(|value| value.to_str().ok()).filter(sane) {
-            Some(id) => RequestId(id.to_owned()),
-            None => RequestId::random(),
-        }
-    }
-
-    fn random() -> RequestId {
-        let mut bytes = [0; 16];
-        // Without random numbers ids repeat, which confuses a reader of the log and nobody else.
-        if let Err(error) = getrandom::fill(&mut bytes) {
-            tracing::warn!(%error, "no random number for a request id");
-        }
-        RequestId(format!("{:032x}", u128::from_be_bytes(bytes)))
-    }
-
     pub(super) fn as_str(&self) -> &str {
-        &self.0
+        self.0.to_str().expect("an id is letters and digits")
     }
 
     /// It as a header.
     pub(super) fn to_header(&self) -> HeaderValue {
-        HeaderValue::from_str(&self.0).expect("letters and digits can stand in a header")
+        self.0.clone()
     }
 }
 
 impl fmt::Display for RequestId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
+        f.write_str(self.as_str())
+    }
+}
+
+/// Where ids come from: the hash of a counter, under a key that is random for each process. So they are as different as
+/// random numbers, between processes too, and no request waits for the system's source of those.
+#[derive(Debug, Default)]
+pub(super) struct RequestIds {
+    counter: AtomicU64,
+    key: RandomState,
+}
+
+impl RequestIds {
+    /// The client's own id if it is sane, else a new one.
+    pub(super) fn of(&self, headers: &HeaderMap) -> RequestId {
+        let allowed = |b: &u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.');
+        let sane = |id: &&HeaderValue| (1..=BYTES_MAX).contains(&id.len()) && id.as_bytes().iter().all(allowed);
+        match headers.get(&X_REQUEST_ID).filter(sane) {
+            Some(id) => RequestId(id.clone()),
+            None => self.make(),
+        }
+    }
+
+    /// 32 hexadecimal digits.
+    fn make(&self) -> RequestId {
+        const DIGITS: &[u8; 16] = b"0123456789abcdef";
+        let number = self.counter.fetch_add(1, Ordering::Relaxed);
+        let halves = [self.key.hash_one((number, 0u8)), self.key.hash_one((number, 1u8))];
+        let mut text = [0; 32];
+        for (digits, byte) in text.chunks_exact_mut(2).zip(halves.iter().flat_map(|half| half.to_be_bytes())) {
+            digits.copy_from_slice(&[DIGITS[usize::from(byte >> 4)], DIGITS[usize::from(byte & 15)]]);
+        }
+        RequestId(HeaderValue::from_bytes(&text).expect("letters and digits can stand in a header"))
     }
 }
 
@@ -57,7 +72,7 @@ mod tests {
     fn of(value: &str) -> String {
         let mut headers = HeaderMap::new();
         headers.insert(X_REQUEST_ID, HeaderValue::from_str(value).expect("a value"));
-        RequestId::of(&headers).to_string()
+        RequestIds::default().of(&headers).to_string()
     }
 
     #[test]
@@ -67,6 +82,13 @@ mod tests {
             let made = of(bad);
             assert!(made != bad && made.len() == 32, "{made}");
         }
-        assert_ne!(RequestId::of(&HeaderMap::new()), RequestId::of(&HeaderMap::new()));
+    }
+
+    #[test]
+    fn no_two_made_ids_are_alike_in_a_process_or_between_two() {
+        let (one, other) = (RequestIds::default(), RequestIds::default());
+        let made = |_| [one.of(&HeaderMap::new()).to_string(), other.of(&HeaderMap::new()).to_string()];
+        let made: std::collections::HashSet<String> = (0..1_000).flat_map(made).collect();
+        assert_eq!(made.len(), 2_000);
     }
 }

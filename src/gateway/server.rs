@@ -52,7 +52,7 @@ impl Journey {
 pub(super) async fn answer(face: Arc<Face>, peer: SocketAddr, request: Request<Incoming>) -> Reply {
     let started = Instant::now();
     let (head, body) = request.into_parts();
-    let request_id = RequestId::of(&head.headers);
+    let request_id = face.request_ids.of(&head.headers);
     let client = client_address(peer.ip(), &head.headers, &face.proxies);
     let origin = head.headers.get(ORIGIN).cloned();
     let (gzip, form) = (compression::accepted(&head.headers), error_form(&head.headers));
@@ -158,7 +158,7 @@ async fn dispatch(
         query,
         headers: head.headers,
         body: taken.bytes.clone(),
-        target: head.uri.to_string(),
+        target: head.uri,
         identified: journey.identified.clone(),
         grant: journey.grant.clone(),
         deadline,

@@ -17,8 +17,10 @@ use crate::types::statement::{Rows, StatementError, StatementErrorKind, Statemen
 /// Largest outcome that is kept whole; keys live for a day, and a database should not be mostly old answers.
 const OUTCOME_BYTES_MAX: usize = 1024 * 1024;
 
-/// Expired keys that one entry with a key removes: more than it adds, so that they do not pile up, and few.
-const EXPIRED_PER_ENTRY_MAX: i64 = 4;
+/// Makes room: the key itself if it has expired, and four others that have. More than an entry adds, so that they do not
+/// pile up, and few. The number stands in the text: see [`super::kv::EXPIRED`].
+const EXPIRE: &str = "/*debros*/ DELETE FROM sqlite_debros_idempotency WHERE key = ?2 AND unix_ms < ?1 OR key IN \
+    (SELECT key FROM sqlite_debros_idempotency WHERE unix_ms < ?1 ORDER BY unix_ms, key LIMIT 4)";
 
 /// What the table says about a key.
 pub(super) enum Known {
@@ -31,9 +33,7 @@ pub(super) enum Known {
 /// Looks a key up, after some of the expired ones are gone.
 pub(super) fn look_up(connection: &Connection, key: &IdempotencyKey, stamp: Stamp) -> rusqlite::Result<Known> {
     let oldest_alive = stamp.unix_ms.saturating_sub(IDEMPOTENCY_TTL.as_millis() as i64);
-    let expire = "/*debros*/ DELETE FROM sqlite_debros_idempotency WHERE key = ?3 AND unix_ms < ?1 OR key IN \
-        (SELECT key FROM sqlite_debros_idempotency WHERE unix_ms < ?1 ORDER BY unix_ms, key LIMIT ?2)";
-    with_own(connection, expire, |statement| statement.execute((oldest_alive, EXPIRED_PER_ENTRY_MAX, &key.key)))?;
+    with_own(connection, EXPIRE, |statement| statement.execute((oldest_alive, &key.key)))?;
     let find = "/*debros*/ SELECT fingerprint, outcome FROM sqlite_debros_idempotency WHERE key = ?1";
     let stored: Option<(Vec<u8>, Vec<u8>)> = with_own(connection, find, |statement| {
         statement.query_row([&key.key], |row| Ok((row.get(0)?, row.get(1)?))).optional()

@@ -33,6 +33,13 @@ const CHANGES_REMOVED_AT_ONCE: u64 = 256;
 /// index times this on, so that no later namespace of that name repeats a number.
 const CHANGES_PER_INDEX_BITS: u32 = 20;
 
+/// What has expired, in the order of the key of `sqlite_debros_kv_expiry`, so that nothing is sorted. As many are read as
+/// are wanted: a `LIMIT` with a parameter has SQLite compile the statement anew whenever the parameter is bound.
+pub(super) const EXPIRED: &str = "/*debros*/ SELECT k.id, k.version, k.expires_unix_ms, \
+    length(k.key) + length(k.value) + coalesce(length(CAST(k.content_type AS BLOB)), 0), k.key \
+    FROM sqlite_debros_kv_expiry e CROSS JOIN sqlite_debros_kv k ON k.id = e.id \
+    WHERE e.unix_ms <= ?1 ORDER BY e.unix_ms, e.id";
+
 /// What the keys of a file come to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub(super) struct Totals {
@@ -224,11 +231,7 @@ impl KvRun<'_> {
     }
 
     fn clear_expired(&mut self, keys_max: usize) -> rusqlite::Result<()> {
-        let sql = "/*debros*/ SELECT k.id, k.version, k.expires_unix_ms, \
-            length(k.key) + length(k.value) + coalesce(length(CAST(k.content_type AS BLOB)), 0), k.key \
-            FROM sqlite_debros_kv_expiry e CROSS JOIN sqlite_debros_kv k ON k.id = e.id \
-            WHERE e.unix_ms <= ?1 ORDER BY e.unix_ms, e.id LIMIT ?2";
-        let expired: Vec<(Stored, Vec<u8>)> = with_own(self.connection, sql, |statement| {
+        let expired: Vec<(Stored, Vec<u8>)> = with_own(self.connection, EXPIRED, |statement| {
             let read = |row: &rusqlite::Row<'_>| {
                 let stored = Stored {
                     id: row.get(0)?,
@@ -238,7 +241,7 @@ impl KvRun<'_> {
                 };
                 Ok((stored, row.get(4)?))
             };
-            statement.query_map((self.stamp.unix_ms, keys_max as i64), read)?.collect()
+            statement.query_map([self.stamp.unix_ms], read)?.take(keys_max).collect()
         })?;
         for (stored, key) in expired {
             self.remove(stored)?;

@@ -155,10 +155,11 @@ impl Asked<'_> {
             return Ok(KvFound::ChangesGone { newest });
         }
         let sql = "/*debros*/ SELECT seq, key, kind, version FROM sqlite_debros_kv_change \
-            WHERE seq > ?1 AND key >= ?2 AND key < ?3 ORDER BY seq LIMIT ?4";
+            WHERE seq > ?1 AND key >= ?2 AND key < ?3 ORDER BY seq";
         let changes: Vec<KvChange> = with_own(self.connection, sql, |statement| {
             let after = i64::try_from(after).unwrap_or(i64::MAX);
-            statement.query_map((after, prefix, end_of(prefix), changes_max), change_of)?.collect()
+            // No `LIMIT`: see `super::kv::EXPIRED`.
+            statement.query_map((after, prefix, end_of(prefix)), change_of)?.take(changes_max as usize).collect()
         })?;
         let next_after = match changes.last() {
             Some(last) if changes.len() == changes_max as usize => last.seq,

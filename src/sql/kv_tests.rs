@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use proptest::prelude::*;
+use rusqlite::StatementStatus;
 
 use super::database::{BatchEntry, Change, Database};
 use super::readers::Readers;
@@ -378,6 +379,20 @@ fn op() -> impl Strategy<Value = KvOp> {
             KvOp::Put { key: key(&name), value, content_type: None, condition, expiry }
         }
     })
+}
+
+#[test]
+fn looking_for_what_has_expired_compiles_nothing_anew() {
+    let mut fixture = Fixture::new();
+    for number in 0..10 {
+        fixture.change(vec![put_if(&format!("k{number}"), b"v", Condition::Always, Expiry::AfterMs(1))]);
+    }
+    let connection = &fixture.database.connection;
+    let compiled_anew = super::admission::trusted(|| {
+        let statement = connection.prepare_cached(super::kv::EXPIRED).expect("compiles");
+        (statement.get_status(StatementStatus::Run), statement.get_status(StatementStatus::RePrepare))
+    });
+    assert_eq!(compiled_anew, (10, 0));
 }
 
 proptest! {
