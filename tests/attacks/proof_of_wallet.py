@@ -343,7 +343,7 @@ def base58_is_read_strictly_and_fast(world):
     wallet = world.wallet(wallets.Solana)
     good = wallet.address
     long = ("1" * 10_000, "z" * 10_000, "z" * 200_000)
-    for bad in ("1" + good, good[1:], good + "1", good.replace(good[5], "0"), good.replace(good[5], "O"), good + "l",
+    for bad in ("1" + good, good + "1", good.replace(good[5], "0"), good.replace(good[5], "O"), good + "l",
                 base58.b58encode(bytes([9] * 31)).decode(), base58.b58encode(bytes([9] * 33)).decode(), f" {good}", "é" * 40,
                 *long):  # fmt: skip
         api = world.api()

@@ -4,16 +4,8 @@ use std::io::Read as _;
 
 use serde_json::Value;
 
-use super::raw::{exchange, get};
+use super::raw::{exchange, get, start};
 use crate::support::TestNode;
-use crate::support::node::{Launch, root};
-
-fn start(settings: &[(&str, &str)]) -> TestNode {
-    let launch = settings.iter().fold(Launch::new("bootstrap"), |launch, (key, value)| launch.set(key, value));
-    let mut node = TestNode::new(launch, &root(), "node");
-    node.start();
-    node
-}
 
 #[test]
 fn a_request_keeps_its_id_from_the_client_to_the_log() {

@@ -2,16 +2,8 @@
 
 use serde_json::Value;
 
-use super::raw::{exchange, get, status};
+use super::raw::{exchange, get, start, status};
 use crate::support::TestNode;
-use crate::support::node::{Launch, root};
-
-fn start(settings: &[(&str, &str)]) -> TestNode {
-    let launch = settings.iter().fold(Launch::new("bootstrap"), |launch, (key, value)| launch.set(key, value));
-    let mut node = TestNode::new(launch, &root(), "node");
-    node.start();
-    node
-}
 
 #[test]
 fn every_operation_that_is_not_public_refuses_whoever_shows_nothing() {

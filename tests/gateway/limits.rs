@@ -4,16 +4,8 @@ use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
-use super::raw::{connect, drip, exchange, get, read_to_end, status};
+use super::raw::{connect, drip, exchange, get, read_to_end, start, status};
 use crate::support::TestNode;
-use crate::support::node::{Launch, root};
-
-fn start(settings: &[(&str, &str)]) -> TestNode {
-    let launch = settings.iter().fold(Launch::new("bootstrap"), |launch, (key, value)| launch.set(key, value));
-    let mut node = TestNode::new(launch, &root(), "node");
-    node.start();
-    node
-}
 
 #[test]
 fn heads_that_are_too_large_are_refused_with_the_right_status() {

@@ -5,9 +5,18 @@ use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
 use crate::support::TestNode;
+use crate::support::node::{Launch, root};
 
 /// How long an answer may take on a loaded machine.
 const WAIT: Duration = Duration::from_secs(60);
+
+/// A node alone, with these settings, and with the limits that any node has.
+pub(crate) fn start(settings: &[(&str, &str)]) -> TestNode {
+    let launch = settings.iter().fold(Launch::new("bootstrap"), |launch, (key, value)| launch.set(key, value));
+    let mut node = TestNode::new(launch, &root(), "node");
+    node.start();
+    node
+}
 
 /// A new connection to the gateway.
 pub(crate) fn connect(node: &TestNode) -> TcpStream {
