@@ -9,8 +9,8 @@
 //! cluster's secret, which only members and admitted gateways have and which is never in the log.
 //!
 //! What is asked for with every request, whom a credential belongs to, is answered from this process's replica and
-//! remembered for [`limits::CREDENTIAL_CACHE_MAX`]; only what is not found there is looked for in the whole cluster. So
-//! a revoked credential ends everywhere within seconds, and a new one works at once.
+//! remembered for [`CREDENTIAL_CACHE_MAX`](crate::types::limits::CREDENTIAL_CACHE_MAX); only what is not found there is
+//! looked for in the whole cluster. So a revoked credential ends everywhere within seconds, and a new one works at once.
 
 mod apps;
 mod error;

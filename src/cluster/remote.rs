@@ -3,7 +3,7 @@
 //! The promises are those of [`Cluster`](super::Cluster). A write goes to the leader, in one hop; what may have arrived
 //! is not sent again unless it has an idempotency key. A read that any node can answer goes to the best one and, when
 //! that one fails, to the next, as long as the caller's deadline allows. A node that dies is noticed when its streams
-//! end; one that only falls silent, by [`remote_keeper`](super::remote_keeper), which then ends them.
+//! end; one that only falls silent, by [`remote_keeper`], which then ends them.
 
 use std::collections::HashMap;
 use std::fmt;
