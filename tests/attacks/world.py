@@ -98,6 +98,8 @@ class World:
 
     def stop(self):
         self.cluster.stop()
+        if other := getattr(self, "other", None):
+            other.stop()
 
 
 def challenge(api, wallet, namespace, purpose="login", **more):
