@@ -221,16 +221,7 @@ async fn read(
     sql: &str,
     deadline: Instant,
 ) -> Result<Table, ClusterError> {
-    let read = Read {
-        namespace: namespace.clone(),
-        statements: vec![Statement::new(sql)],
-        atomicity: Atomicity::EachStatement,
-        level: Level::Linearizable,
-        freshness: None,
-        min_index: None,
-        statement_timeout: None,
-        qualify_columns: false,
-    };
+    let read = Read::new(namespace.clone(), vec![Statement::new(sql)], Level::Linearizable);
     let answer = cluster.read(read, deadline).await?;
     Table::only(answer.results)
 }

@@ -175,16 +175,7 @@ impl Accounts {
 
     /// Rows of one query.
     async fn query(&self, statement: Statement, level: Level, deadline: Instant) -> Result<Table, AccountError> {
-        let read = Read {
-            namespace: Namespace::accounts(),
-            statements: vec![statement],
-            atomicity: Atomicity::EachStatement,
-            level,
-            freshness: None,
-            min_index: None,
-            statement_timeout: None,
-            qualify_columns: false,
-        };
+        let read = Read::new(Namespace::accounts(), vec![statement], level);
         let answer = self.cluster().read(read, deadline).await.map_err(AccountError::of)?;
         Table::only(answer.results).map_err(AccountError::of)
     }

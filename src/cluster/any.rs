@@ -7,7 +7,6 @@ use super::network::{ConnectError, PeerView};
 use super::request::{Applied, KvAnswer, KvRead, Level, Read, ReadAnswer};
 use super::view::{MemberStatus, RaftStatus};
 use super::{Cluster, RemoteCluster};
-use crate::types::command::Atomicity;
 use crate::types::{Command, Namespace, NodeId};
 
 /// The cluster, for those who serve users and need not know whether this process has a replica. Clones share it.
@@ -82,17 +81,8 @@ impl AnyCluster {
     /// # Errors
     /// As [`Cluster::read`].
     pub async fn namespace_exists(&self, namespace: &Namespace, deadline: Instant) -> Result<bool, ClusterError> {
-        let read = Read {
-            namespace: namespace.clone(),
-            // Whether it exists is looked at before any statement is.
-            statements: Vec::new(),
-            atomicity: Atomicity::EachStatement,
-            level: Level::Linearizable,
-            freshness: None,
-            min_index: None,
-            statement_timeout: None,
-            qualify_columns: false,
-        };
+        // Whether it exists is looked at before any statement is.
+        let read = Read::new(namespace.clone(), Vec::new(), Level::Linearizable);
         match self.read(read, deadline).await {
             Ok(_) => Ok(true),
             Err(ClusterError::NoSuchNamespace(_)) => Ok(false),

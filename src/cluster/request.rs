@@ -52,6 +52,22 @@ pub struct Read {
     pub qualify_columns: bool,
 }
 
+impl Read {
+    /// A read of statements one by one, with nothing asked for but the promise.
+    pub fn new(namespace: Namespace, statements: Vec<Statement>, level: Level) -> Read {
+        Read {
+            namespace,
+            statements,
+            atomicity: Atomicity::EachStatement,
+            level,
+            freshness: None,
+            min_index: None,
+            statement_timeout: None,
+            qualify_columns: false,
+        }
+    }
+}
+
 /// A question about a namespace's keys.
 #[derive(Clone, Debug, serde::Serialize, serde::Deserialize)]
 pub struct KvRead {

@@ -10,7 +10,7 @@ use super::{Cluster, ClusterError, KvRead, Level, Limits, Read};
 use crate::mesh::{Identity, Inbound, Mesh, MeshConfig, PeerExchange, Protocol};
 use crate::raft::{Peer, Raft, RaftOptions, RaftOwner};
 use crate::tasks::Tasks;
-use crate::types::command::{Atomicity, Refusal};
+use crate::types::command::Refusal;
 use crate::types::kv::{Condition, Expiry, KvEffect, KvFound, KvOp, KvQuery, KvValues, KvVerdict};
 use crate::types::{ClusterId, Command, Kv, Namespace, NodeId, Outcome, Statement};
 
@@ -210,16 +210,7 @@ async fn the_reserved_namespace_can_be_used_and_not_taken() {
     assert!(cluster.namespace_exists(&accounts));
     assert_eq!(cluster.namespaces(), [Namespace::default_namespace()]);
     let statements = vec![Statement::new("SELECT count(*) FROM sqlite_schema WHERE name NOT GLOB 'sqlite_*'")];
-    let read = Read {
-        namespace: accounts.clone(),
-        statements,
-        atomicity: Atomicity::EachStatement,
-        level: Level::Linearizable,
-        freshness: None,
-        min_index: None,
-        statement_timeout: None,
-        qualify_columns: false,
-    };
+    let read = Read::new(accounts.clone(), statements, Level::Linearizable);
     cluster.read(read, deadline()).await.expect("reads");
     let reserved = Err(ClusterError::Refused(Refusal::ReservedNamespace(accounts.clone())));
     for command in [

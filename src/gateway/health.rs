@@ -6,7 +6,6 @@ use std::time::{Duration, Instant};
 use tokio::sync::Mutex;
 
 use crate::cluster::{AnyCluster, Cluster, ClusterError, Level, RaftState, Read, RemoteCluster};
-use crate::types::command::Atomicity;
 use crate::types::{Namespace, Statement, StatementResult};
 
 /// Longest that the database may take to answer `SELECT 1`; probes have short timeouts of their own.
@@ -182,16 +181,7 @@ fn observe_remote(cluster: &RemoteCluster) -> Observation {
 
 async fn observe_node(cluster: &Cluster) -> Observation {
     let raft = cluster.raft_status();
-    let read = Read {
-        namespace: Namespace::default_namespace(),
-        statements: vec![Statement::new("SELECT 1")],
-        atomicity: Atomicity::EachStatement,
-        level: Level::None,
-        freshness: None,
-        min_index: None,
-        statement_timeout: None,
-        qualify_columns: false,
-    };
+    let read = Read::new(Namespace::default_namespace(), vec![Statement::new("SELECT 1")], Level::None);
     let answer = tokio::time::timeout(DATABASE_WAIT, cluster.read(read, Instant::now() + DATABASE_WAIT)).await;
     let database = match answer {
         Err(_) => Err("timeout".to_owned()),

@@ -13,7 +13,6 @@ use super::nodes::{answer, peer_address};
 use super::reply::{RQLITE_VERSION, Reply};
 use crate::cluster::{Level, Member, RaftState, RaftStatus, Read, Suffrage};
 use crate::http::go_duration;
-use crate::types::command::Atomicity;
 use crate::types::{Statement, StatementResult};
 
 /// Answers `/status`; `key` picks a part by its dotted path, `{}` when there is none.
@@ -154,16 +153,7 @@ async fn sqlite(call: &Call<'_>, database: Option<(std::path::PathBuf, u64, u64)
     const PRAGMAS: [&str; 5] = ["busy_timeout", "foreign_keys", "journal_mode", "synchronous", "wal_autocheckpoint"];
     let mut statements = vec![Statement::new("SELECT sqlite_version()")];
     statements.extend(PRAGMAS.iter().map(|name| Statement::new(format!("PRAGMA {name}"))));
-    let read = Read {
-        namespace: call.namespace().clone(),
-        statements,
-        atomicity: Atomicity::EachStatement,
-        level: Level::None,
-        freshness: None,
-        min_index: None,
-        statement_timeout: None,
-        qualify_columns: false,
-    };
+    let read = Read::new(call.namespace().clone(), statements, Level::None);
     let answers = call.face.cluster.read(read, call.deadline()).await.map_or_else(|_| Vec::new(), |a| a.results);
     let mut texts = answers.iter().map(single_value);
     let version = texts.next().flatten();
