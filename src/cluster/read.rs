@@ -70,6 +70,12 @@ pub(super) enum Hop {
     Forbidden,
 }
 
+/// Why this replica did not get as far as was asked.
+enum Late {
+    Deadline,
+    Stopping,
+}
+
 impl Cluster {
     /// Answers a question under its terms.
     pub(super) async fn answer<Q: Question>(
@@ -92,7 +98,7 @@ impl Cluster {
                 self.answer_here(&question, deadline).await
             }
             Level::Weak if hop == Hop::Allowed => self.answer_at_leader(question, deadline).await,
-            Level::Weak if self.is_leader() => self.answer_here(&question, deadline).await,
+            Level::Weak if self.is_leader() => self.answer_as_leader(&question, deadline).await,
             Level::Linearizable => {
                 let index = self.read_index_here(deadline).await?;
                 self.wait_applied(index, deadline).await?;
@@ -125,16 +131,22 @@ impl Cluster {
     }
 
     pub(super) async fn wait_applied(&self, index: u64, deadline: Instant) -> Result<(), ClusterError> {
+        self.wait_for_progress(|progress| progress.index >= index, deadline).await.map_err(|late| match late {
+            Late::Deadline => ClusterError::ReadTimeout { index },
+            Late::Stopping => ClusterError::Stopping,
+        })
+    }
+
+    async fn wait_for_progress(&self, reached: impl Fn(&Progress) -> bool, deadline: Instant) -> Result<(), Late> {
         let state = self.raft().state();
-        if state.progress().index >= index {
+        if reached(&state.progress()) {
             return Ok(());
         }
         let mut progress = state.watch_progress();
-        let reached = progress.wait_for(|progress| progress.index >= index);
-        match tokio::time::timeout_at(deadline.into(), reached).await {
+        match tokio::time::timeout_at(deadline.into(), progress.wait_for(reached)).await {
             Ok(Ok(_)) => Ok(()),
-            Ok(Err(_)) => Err(ClusterError::Stopping),
-            Err(_) => Err(ClusterError::ReadTimeout { index }),
+            Ok(Err(_)) => Err(Late::Stopping),
+            Err(_) => Err(Late::Deadline),
         }
     }
 
@@ -155,7 +167,7 @@ impl Cluster {
 
     /// Age of the newest entry applied here, when entries are known that are not.
     fn behind(&self) -> Duration {
-        let Progress { index, unix_ms } = self.raft().state().progress();
+        let Progress { index, unix_ms, .. } = self.raft().state().progress();
         let committed = self.raft().metrics().last_log_index.unwrap_or(0);
         if index >= committed {
             return Duration::ZERO;
@@ -172,7 +184,7 @@ impl Cluster {
         let search = Search::until(deadline);
         loop {
             match self.find_leader(&search).await? {
-                Leader::Here => return self.answer_here(&question, deadline).await,
+                Leader::Here => return self.answer_as_leader(&question, deadline).await,
                 Leader::At(leader) => {
                     let timeout = deadline.saturating_duration_since(Instant::now());
                     let request = question.clone().to_leader(timeout);
@@ -190,6 +202,31 @@ impl Cluster {
                 }
             }
         }
+    }
+
+    async fn answer_as_leader<Q: Question>(
+        &self,
+        question: &Q,
+        deadline: Instant,
+    ) -> Result<Answer<Q::Found>, ClusterError> {
+        let found = self.find_as_leader(question, deadline).await?;
+        Ok(Answer { found, index: None, served_by: ServedBy::Here })
+    }
+
+    /// Asks this node's replica when it leads. One that just began to may still be applying what was acknowledged
+    /// before, by itself or another.
+    pub(super) async fn find_as_leader<Q: Question>(
+        &self,
+        question: &Q,
+        deadline: Instant,
+    ) -> Result<Q::Found, ClusterError> {
+        if let Some(term) = self.raft().term_led() {
+            self.wait_for_progress(|progress| progress.term >= term, deadline).await.map_err(|late| match late {
+                Late::Deadline => ClusterError::NoLeader,
+                Late::Stopping => ClusterError::Stopping,
+            })?;
+        }
+        self.find_here(question, deadline).await
     }
 
     async fn answer_here<Q: Question>(

@@ -103,7 +103,7 @@ impl Cluster {
                 if !self.is_leader() {
                     return Err(self.not_leader());
                 }
-                Ok(PeerResponse::Results(self.find_here(&read, Instant::now() + timeout.min(TIMEOUT_MAX)).await?))
+                Ok(PeerResponse::Results(self.find_as_leader(&read, Instant::now() + timeout.min(TIMEOUT_MAX)).await?))
             }
             PeerRequest::Status => Ok(PeerResponse::Status {
                 version: env!("CARGO_PKG_VERSION").to_owned(),
@@ -123,7 +123,7 @@ impl Cluster {
             }
             PeerRequest::ReadKv { .. } if !self.is_leader() => Err(self.not_leader()),
             PeerRequest::ReadKv { read, timeout } => {
-                let found = self.find_here(&read, Instant::now() + timeout.min(TIMEOUT_MAX)).await?;
+                let found = self.find_as_leader(&read, Instant::now() + timeout.min(TIMEOUT_MAX)).await?;
                 Ok(PeerResponse::Kv { found, index: None })
             }
             PeerRequest::ReadKvAt { read, timeout } => {

@@ -61,6 +61,8 @@ impl Directories {
 pub struct Progress {
     /// Index of the last entry applied.
     pub index: u64,
+    /// Its term.
+    pub term: u64,
     /// Its leader's time, in milliseconds since 1970; 0 when it carried none.
     pub unix_ms: i64,
 }
@@ -622,9 +624,10 @@ impl Owner {
         if let Some(touched) = self.system.namespaces().get(&Namespace::accounts()) {
             self.view.accounts_index.store(touched.last_index, Ordering::Release);
         }
-        let index = self.resume_from.map_or(0, |id| id.index);
+        let (index, term) = self.resume_from.map_or((0, 0), |id| (id.index, id.leader_id.term));
         self.progress.send_modify(|progress| {
             progress.index = index;
+            progress.term = term;
             if unix_ms != 0 {
                 progress.unix_ms = unix_ms;
             }

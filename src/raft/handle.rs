@@ -324,6 +324,16 @@ impl Raft {
         self.leader() == Some(self.node)
     }
 
+    /// The term this node leads in, if it leads as far as it knows.
+    ///
+    /// A leader answers for its predecessors' writes once [`Progress::term`](super::Progress::term) is its own: the
+    /// first entry it appends comes after all of theirs.
+    pub fn term_led(&self) -> Option<u64> {
+        let metrics = self.core.server_metrics();
+        let metrics = metrics.borrow_watched();
+        (metrics.current_leader == Some(self.node)).then_some(metrics.vote.leader_id.term)
+    }
+
     /// openraft's view of the group, now.
     pub(crate) fn metrics(&self) -> Metrics {
         self.core.metrics().borrow_watched().clone()
