@@ -243,3 +243,9 @@ pub const URI_BYTES_MAX: usize = 2048;
 
 /// Largest secret that is sealed. Seeds of keys have 32 bytes; no file is kept this way.
 pub const SEALED_SECRET_BYTES_MAX: usize = 4 * 1024;
+
+/// Longest topic or pattern; NATS recommends no more for its subjects.
+pub const TOPIC_BYTES_MAX: usize = 256;
+
+/// Largest message: what go-libp2p's pub/sub takes by default, and NATS.
+pub const MESSAGE_BYTES_MAX: usize = 1024 * 1024;

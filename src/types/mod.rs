@@ -21,6 +21,7 @@ pub mod role;
 pub mod scope;
 pub mod statement;
 pub(crate) mod timestamp;
+pub mod topic;
 pub mod wallet;
 
 pub use access::{AccessRole, Action};
@@ -36,4 +37,5 @@ pub use node_id::NodeId;
 pub use role::Role;
 pub use scope::{Scope, Scopes};
 pub use statement::{Rows, Statement, StatementResult, Value};
+pub use topic::{InvalidTopic, Topic, TopicFilter};
 pub use wallet::{Chain, WalletAddress};
