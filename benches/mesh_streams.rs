@@ -4,7 +4,7 @@
 
 use std::time::{Duration, Instant};
 
-use debros::mesh::{Identity, InboundStream, Mesh, MeshConfig, MeshStream, PeerExchange, Protocol};
+use debros::mesh::{GossipSources, Identity, InboundStream, Mesh, MeshConfig, MeshStream, PeerExchange, Protocol};
 use debros::tasks::Tasks;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
@@ -21,6 +21,7 @@ fn config() -> MeshConfig {
         connections_max: 10,
         agent_version: "debros/bench".into(),
         peer_exchange: PeerExchange::Off,
+        gossip_sources: GossipSources::Roster,
     }
 }
 

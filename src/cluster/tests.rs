@@ -7,7 +7,7 @@ use tempfile::TempDir;
 
 use super::peer_api::{PeerError, PeerRequest, PeerResponse};
 use super::{Cluster, ClusterError, KvRead, Level, Limits, Read};
-use crate::mesh::{Identity, Inbound, Mesh, MeshConfig, PeerExchange, Protocol};
+use crate::mesh::{GossipSources, Identity, Inbound, Mesh, MeshConfig, PeerExchange, Protocol};
 use crate::raft::{Peer, Raft, RaftOptions, RaftOwner};
 use crate::tasks::Tasks;
 use crate::types::command::Refusal;
@@ -58,6 +58,7 @@ async fn three() -> Vec<Node> {
             connections_max: 100,
             agent_version: "debros/test".to_owned(),
             peer_exchange: PeerExchange::Off,
+            gossip_sources: GossipSources::Roster,
         };
         let (mesh, inbound) = Mesh::bind(config, &tasks).await.expect("binds");
         bound.push((mesh, inbound, tasks));

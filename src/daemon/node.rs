@@ -16,7 +16,7 @@ use crate::cluster::{AnyCluster, Cluster, JoinToken, KeeperOptions, Limits, join
 use crate::config::{Anonymous, Config, ConfiguredKey, KeyOpens, QueuedWrites};
 use crate::gateway;
 use crate::http::HttpLimits;
-use crate::mesh::{Identity, Inbound, Mesh, MeshConfig, PeerExchange};
+use crate::mesh::{GossipSources, Identity, Inbound, Mesh, MeshConfig, PeerExchange};
 use crate::raft::{Peer, Raft, RaftOptions, RaftOwner};
 use crate::rqlite_api::{self, AnonymousAccess, QueueOptions, RqliteApiConfig};
 use crate::tasks::Tasks;
@@ -296,6 +296,10 @@ pub(super) fn mesh_config(role: Role, config: &Config, identity: Identity) -> Me
         connections_max: config.node.max_connections,
         agent_version: concat!("debros/", env!("CARGO_PKG_VERSION")).to_owned(),
         peer_exchange: PeerExchange::Every(config.discovery.discovery_interval),
+        gossip_sources: match role {
+            Role::Bootstrap | Role::Node => GossipSources::Roster,
+            Role::Gateway => GossipSources::PassedOn,
+        },
     }
 }
 

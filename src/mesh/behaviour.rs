@@ -12,6 +12,8 @@ use libp2p::swarm::{
 };
 use libp2p::{Multiaddr, PeerId, identify, memory_connection_limits, ping};
 
+use super::gossip;
+use super::gossip_gate::GossipGate;
 use super::identity::Identity;
 use super::peer_id;
 use super::protocol::Standing;
@@ -32,6 +34,7 @@ pub(super) struct Behaviour {
     identify: identify::Behaviour,
     ping: ping::Behaviour,
     pub(super) streams: Streams,
+    pub(super) gossip: GossipGate,
 }
 
 /// Whether peers learn the addresses that the sockets listen on.
@@ -69,7 +72,8 @@ impl Behaviour {
             ping: ping::Behaviour::new(
                 ping::Config::new().with_interval(MESH_PING_INTERVAL).with_timeout(MESH_PING_INTERVAL),
             ),
-            streams: Streams::new(gate),
+            streams: Streams::new(Arc::clone(&gate)),
+            gossip: GossipGate::new(gossip::behaviour(identity), gate),
         }
     }
 }

@@ -24,6 +24,7 @@ use super::counters::Counting;
 use super::dialling::BootstrapPeer;
 use super::error::MeshError;
 use super::event_loop::{EventLoop, Inboxes};
+use super::gossip;
 use super::handle::{Inbound, Mesh, MeshConfig, Shared};
 use super::identity::Identity;
 use super::peers::Peers;
@@ -48,6 +49,7 @@ pub(super) async fn bind(config: MeshConfig, tasks: &Tasks) -> Result<(Mesh, Inb
     let (inbound_sender, inbound) = mpsc::channel(MESH_INBOUND_STREAMS_MAX);
     let (exchange_sender, exchanges) = mpsc::channel(PEER_EXCHANGES_MAX);
     let (command_sender, commands) = mpsc::channel(MESH_COMMANDS_MAX);
+    let (gossip_handle, gossip_state, gossip_inbox) = gossip::channels(config.gossip_sources);
     let counting = Arc::new(Counting::default());
     let gate = Arc::new(Gate {
         roster: roster.clone(),
@@ -78,12 +80,21 @@ pub(super) async fn bind(config: MeshConfig, tasks: &Tasks) -> Result<(Mesh, Inb
         peers: Arc::clone(&peers),
         listening: Arc::clone(&listening),
         advertise,
-        counting,
+        counting: Arc::clone(&counting),
+        gossip: gossip_handle,
     };
     let inboxes = Inboxes { commands, roster, exchanges };
-    let event_loop = EventLoop::new(swarm, inboxes, peers, (listeners, listening), bootstrap, tasks.clone());
+    let event_loop = EventLoop::new(
+        swarm,
+        inboxes,
+        (gossip_state, counting),
+        peers,
+        (listeners, listening),
+        bootstrap,
+        tasks.clone(),
+    );
     tasks.spawn(event_loop.run(config.peer_exchange, tasks.cancelled(), abandon));
-    Ok((Mesh { shared: Arc::new(shared) }, Inbound { streams: inbound }))
+    Ok((Mesh { shared: Arc::new(shared) }, Inbound { streams: inbound, gossip: Some(gossip_inbox) }))
 }
 
 /// Connections run on tasks of `tasks`, but end when the event loop has given them time to close, not before.

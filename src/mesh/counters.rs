@@ -11,6 +11,10 @@ pub struct Counters {
     pub inbound_full: u64,
     /// A stranger had too many streams open.
     pub strangers_excess: u64,
+    /// Gossip frames from nobody of this cluster.
+    pub gossip_rejected: u64,
+    /// Gossip frames that were sent or taken too slowly.
+    pub gossip_dropped: u64,
 }
 
 /// The counters while they are counted.
@@ -19,6 +23,8 @@ pub(super) struct Counting {
     pub(super) refused: AtomicU64,
     pub(super) inbound_full: AtomicU64,
     pub(super) strangers_excess: AtomicU64,
+    pub(super) gossip_rejected: AtomicU64,
+    pub(super) gossip_dropped: AtomicU64,
 }
 
 impl Counting {
@@ -27,6 +33,8 @@ impl Counting {
             refused: self.refused.load(Ordering::Relaxed),
             inbound_full: self.inbound_full.load(Ordering::Relaxed),
             strangers_excess: self.strangers_excess.load(Ordering::Relaxed),
+            gossip_rejected: self.gossip_rejected.load(Ordering::Relaxed),
+            gossip_dropped: self.gossip_dropped.load(Ordering::Relaxed),
         }
     }
 }

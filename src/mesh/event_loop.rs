@@ -15,9 +15,11 @@ use tokio_util::sync::CancellationToken;
 use super::address::{PeerAddress, scope, without_peer};
 use super::address_book::AddressBook;
 use super::behaviour::{Behaviour, BehaviourEvent};
+use super::counters::Counting;
 use super::dialling::{BootstrapPeer, Dial, chance};
 use super::error::MeshError;
 use super::exchange_rounds::Heard;
+use super::gossip::GossipState;
 use super::handle::PeerExchange;
 use super::peer_id;
 use super::peers::{Connection, Direction, Peers};
@@ -67,12 +69,15 @@ pub(super) struct EventLoop {
     heard: mpsc::Receiver<Heard>,
     listeners: Vec<ListenerId>,
     pub(super) tasks: Tasks,
+    pub(super) gossip: GossipState,
+    pub(super) counting: Arc<Counting>,
 }
 
 impl EventLoop {
     pub(super) fn new(
         swarm: Swarm<Behaviour>,
         inboxes: Inboxes,
+        (gossip, counting): (GossipState, Arc<Counting>),
         peers: Arc<Peers>,
         (listeners, listening): (Vec<ListenerId>, Arc<RwLock<Vec<Multiaddr>>>),
         bootstrap: Vec<BootstrapPeer>,
@@ -98,6 +103,8 @@ impl EventLoop {
             heard,
             listeners,
             tasks,
+            gossip,
+            counting,
         };
         for BootstrapPeer { address, peer, .. } in &event_loop.bootstrap {
             if let Some(peer) = *peer {
@@ -125,6 +132,8 @@ impl EventLoop {
                 Some(command) = self.inboxes.commands.recv() => self.on_command(command),
                 Ok(()) = self.inboxes.roster.changed() => self.on_roster(),
                 Some((peer, stream)) = self.inboxes.exchanges.recv() => self.answer_exchange(peer, stream),
+                Some(frame) = self.gossip.outgoing.recv() => self.send_gossip(frame),
+                Ok(()) = self.gossip.wanted.changed() => self.on_gossip_wanted(),
                 Some(heard) = self.heard.recv() => self.on_heard(heard),
                 () = at(next_dial) => {}
                 () = tick(&mut rounds) => self.ask_for_peers(),
@@ -204,6 +213,8 @@ impl EventLoop {
             self.book.forget_identified(node);
             let _ = self.swarm.disconnect_peer_id(peer_id::to_peer_id(node));
         }
+        // Somebody may have become a gateway.
+        self.gossip_listeners_changed();
         self.watch_bootstrap();
     }
 
@@ -237,6 +248,7 @@ impl EventLoop {
                 let mut listening = self.listening.write().unwrap_or_else(PoisonError::into_inner);
                 listening.retain(|known| !addresses.contains(known));
             }
+            SwarmEvent::Behaviour(BehaviourEvent::Gossip(event)) => self.on_gossip(event),
             SwarmEvent::Behaviour(BehaviourEvent::Ping(event)) => self.on_ping(event),
             SwarmEvent::Behaviour(BehaviourEvent::Identify(identify::Event::Received { peer_id, info, .. })) => {
                 self.on_identified(&peer_id, info);
@@ -266,6 +278,7 @@ impl EventLoop {
         if !self.peers.closed(node, id) {
             return;
         }
+        self.gossip_listener_gone(node);
         if !self.roster.contains(node) {
             self.book.forget_identified(node);
         }

@@ -13,6 +13,7 @@ use super::bind;
 use super::counters::{Counters, Counting};
 use super::error::MeshError;
 use super::event_loop::Command;
+use super::gossip::{GossipHandle, GossipInbox, GossipSources};
 use super::identity::Identity;
 use super::peers::{ConnectedPeer, ConnectionChange, Peers};
 use super::protocol::{Protocol, Wire};
@@ -39,6 +40,8 @@ pub struct MeshConfig {
     pub agent_version: String,
     /// Whether to ask others for peers.
     pub peer_exchange: PeerExchange,
+    /// Whose gossip is let in.
+    pub gossip_sources: GossipSources,
 }
 
 /// Whether and how often to ask members and bootstrap peers for the addresses they know. Answering is always on.
@@ -65,6 +68,7 @@ pub(super) struct Shared {
     pub(super) listening: Arc<RwLock<Vec<Multiaddr>>>,
     pub(super) advertise: Vec<Multiaddr>,
     pub(super) counting: Arc<Counting>,
+    pub(super) gossip: GossipHandle,
 }
 
 /// Streams that peers have opened, in the order of arrival. One reader; a full queue drops streams, so take them quickly
@@ -72,12 +76,18 @@ pub(super) struct Shared {
 #[derive(Debug)]
 pub struct Inbound {
     pub(super) streams: mpsc::Receiver<InboundStream>,
+    pub(super) gossip: Option<GossipInbox>,
 }
 
 impl Inbound {
     /// The next stream; `None` after the mesh has stopped. Cancel-safe.
     pub async fn next(&mut self) -> Option<InboundStream> {
         self.streams.recv().await
+    }
+
+    /// Where gossip arrives, for whoever asks first.
+    pub fn take_gossip(&mut self) -> Option<GossipInbox> {
+        self.gossip.take()
     }
 }
 

@@ -14,6 +14,8 @@
 //! * **Members get in.** Strangers are limited in connections, streams and memory; members are exempt.
 //! * **Everything is bounded**, and what does not fit is dropped and counted ([`Counters`]), never queued without end.
 //!
+//! Beside streams there is gossip, to everybody who listens, at most once ([`Mesh::gossip`]).
+//!
 //! What it leaves out: framing, deadlines of what is read from a stream, retries of requests. Those belong to the caller.
 //!
 //! Inside, one task owns the Swarm ([`event_loop`]); [`reconnect`] and [`address_book`] decide over values and do no I/O.
@@ -27,6 +29,9 @@ mod dialling;
 mod error;
 mod event_loop;
 mod exchange_rounds;
+mod gossip;
+mod gossip_gate;
+mod gossip_rounds;
 mod handle;
 mod identity;
 mod peer_exchange;
@@ -42,6 +47,7 @@ mod streams;
 pub use address::AddressError;
 pub use counters::Counters;
 pub use error::MeshError;
+pub use gossip::{GossipFrame, GossipInbox, GossipSources, Gossiped, Shards};
 pub use handle::{Inbound, Mesh, MeshConfig, PeerExchange};
 pub use identity::{Identity, IdentityError};
 pub use peers::{ConnectedPeer, ConnectionChange, Direction};

@@ -124,6 +124,16 @@ pub const MESH_INBOUND_STREAMS_MAX: usize = 256;
 /// Streams being opened to one peer at once; more means that it does not answer.
 pub const MESH_OPENS_PER_PEER_MAX: usize = 64;
 
+/// Topics are hashed onto so many gossip topics. gossipsub ignores a peer with more than 100 subscriptions; a cluster has
+/// few nodes, so more shards would not spread more.
+pub const GOSSIP_SHARDS: usize = 32;
+
+/// Largest gossip frame: the largest message with what is said about it.
+pub const GOSSIP_FRAME_BYTES_MAX: usize = MESSAGE_BYTES_MAX + 4096;
+
+/// Frames waiting for the mesh's event loop, and from there for us. Frames of many messages have at most 64 KiB.
+pub const GOSSIP_QUEUE_MAX: usize = 512;
+
 /// Calls waiting for the mesh's event loop, which answers in microseconds.
 pub const MESH_COMMANDS_MAX: usize = 256;
 

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use debros::mesh::{Identity, Mesh, MeshConfig, PeerExchange, Protocol};
+use debros::mesh::{GossipSources, Identity, Mesh, MeshConfig, PeerExchange, Protocol};
 use debros::tasks::Tasks;
 use serde_json::Value;
 
@@ -111,6 +111,7 @@ fn a_stranger_cannot_speak_what_members_speak() {
             connections_max: 10,
             agent_version: "stranger".to_owned(),
             peer_exchange: PeerExchange::Off,
+            gossip_sources: GossipSources::Roster,
         };
         let (mesh, _inbound) = Mesh::bind(config, &tasks).await.expect("a mesh");
         let member = mesh.dial(&address, Duration::from_secs(10)).await.expect("anybody may knock");

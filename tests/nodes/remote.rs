@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use debros::cluster::{
     AnyCluster, ClusterError, JoinToken, KvRead, Level, Limits, Read, RemoteCluster, ServedBy, WriteOutcome, join,
 };
-use debros::mesh::{Identity, Mesh, MeshConfig, PeerExchange};
+use debros::mesh::{GossipSources, Identity, Mesh, MeshConfig, PeerExchange};
 use debros::raft::Peer;
 use debros::tasks::Tasks;
 use debros::types::command::{Atomicity, Execute, IdempotencyKey, MemberRole};
@@ -43,6 +43,7 @@ impl Remote {
                 connections_max: 100,
                 agent_version: "debros/test".to_owned(),
                 peer_exchange: PeerExchange::Off,
+                gossip_sources: GossipSources::Roster,
             };
             let (mesh, _inbound) = Mesh::bind(config, &tasks).await.expect("a mesh");
             let admission = join(&mesh, &token, &Peer::default(), MemberRole::Gateway).await.expect("admitted");

@@ -1,6 +1,7 @@
 //! Meshes on real sockets of this machine.
 
 mod exchange;
+mod gossip;
 mod healing;
 mod limits;
 mod streams;
@@ -9,7 +10,7 @@ use std::collections::HashMap;
 use std::future::Future;
 use std::time::{Duration, Instant};
 
-use super::{Identity, Inbound, Mesh, MeshConfig, PeerExchange};
+use super::{GossipSources, Identity, Inbound, Mesh, MeshConfig, PeerExchange};
 use crate::tasks::Tasks;
 use crate::types::NodeId;
 
@@ -32,6 +33,7 @@ fn config() -> MeshConfig {
         connections_max: 100,
         agent_version: "debros/test".into(),
         peer_exchange: PeerExchange::Off,
+        gossip_sources: GossipSources::Roster,
     }
 }
 
