@@ -36,7 +36,7 @@ use serde::{Deserialize, Serialize};
 pub use address::{HostPort, InvalidHostPort, InvalidPeerAddress, PeerAddress};
 pub use database::{Anonymous, DatabaseConfig, QueuedWrites};
 pub use discovery::DiscoveryConfig;
-pub use gateway::{ConfiguredKey, GatewayConfig, InvalidConfiguredKey, KeyOpens};
+pub use gateway::{ConfiguredKey, GatewayConfig, InvalidConfiguredKey, KeyOpens, SocketFormat};
 pub use load::{Account, ConfigError, Flag, LoadRequest, Loaded, account_of_this_process};
 pub use logging::LoggingConfig;
 pub use node::NodeConfig;

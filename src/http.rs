@@ -10,6 +10,7 @@ pub(crate) mod head;
 mod guard;
 mod places;
 mod serving;
+mod takeover;
 mod upload;
 
 use std::io;
@@ -21,7 +22,7 @@ use bytes::{Bytes, BytesMut};
 use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt as _, Either, Full};
 use hyper::body::{Body as _, Incoming};
-use hyper::header::{CONTENT_TYPE, HeaderValue};
+use hyper::header::{CONTENT_TYPE, HeaderValue, UPGRADE};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper::{Request, Response};
@@ -35,6 +36,7 @@ use places::{Place, Places};
 use serving::Served;
 
 pub(crate) use places::client_of;
+pub(crate) use takeover::{Connection, Takeover};
 pub(crate) use upload::{UploadError, read_upload};
 
 /// The body of an answer: in memory, or a stream.
@@ -121,7 +123,7 @@ where
 async fn connection<H, F>(
     stream: TcpStream,
     peer: SocketAddr,
-    _place: Place,
+    place: Place,
     limits: Arc<HttpLimits>,
     tasks: Tasks,
     handler: H,
@@ -136,17 +138,35 @@ async fn connection<H, F>(
     let HttpLimits { header_timeout, idle_timeout, stall_timeout, .. } = *limits;
     let patience = Patience { idle: idle_timeout, head: header_timeout, stall: stall_timeout };
     let guarded = Guard::new(stream, patience, phase.clone());
-    let service = service_fn(move |request| {
+    let place = Arc::new(place);
+    let taken_over = (Arc::clone(&place), tasks.clone());
+    let service = service_fn(move |mut request: Request<Incoming>| {
         let serving = phase.serve();
+        let upgrade = request.headers().contains_key(UPGRADE).then(|| hyper::upgrade::on(&mut request));
         let answer = handler(peer, request);
-        async move { Ok::<_, std::convert::Infallible>(answer.await.map(|body| Served::new(body, serving))) }
+        let (place, tasks) = taken_over.clone();
+        async move {
+            let mut answer = answer.await;
+            let serving = match (upgrade, answer.extensions_mut().remove::<Takeover>()) {
+                (Some(upgrade), Some(takeover)) => {
+                    tasks.spawn(async move {
+                        let _held = (place, serving);
+                        takeover.run(upgrade).await;
+                    });
+                    None
+                }
+                _ => Some(serving),
+            };
+            Ok::<_, std::convert::Infallible>(answer.map(|body| Served::new(body, serving)))
+        }
     });
     let connection = http1::Builder::new()
         // The guard keeps time: hyper's header timeout runs between requests, too.
         .header_read_timeout(None)
         .max_buf_size(HEAD_BYTES_MAX)
         .title_case_headers(true)
-        .serve_connection(TokioIo::new(guarded), service);
+        .serve_connection(TokioIo::new(guarded), service)
+        .with_upgrades();
     let mut connection = std::pin::pin!(connection);
     let ended = tokio::select! {
         ended = connection.as_mut() => Ok(ended),

@@ -118,6 +118,7 @@ pub mod raft;
 pub mod cluster;
 pub mod kv;
 pub mod accounts;
+pub mod pubsub;
 pub mod http;
 pub mod gateway;
 pub mod rqlite_api;

@@ -77,6 +77,26 @@ pub struct GatewayConfig {
     pub database_bytes_max: u64,
     /// Attempts to log in, per minute, of one client address, this machine included. A person needs three requests.
     pub logins_per_minute: u32,
+    /// How messages come on a WebSocket without a subprotocol: `raw` is what was published, `envelope` is JSON with
+    /// data, time and topic.
+    pub socket_format: SocketFormat,
+    /// Frames per second that one WebSocket may send, with twice as many at once; one that sends more is closed. 0 is
+    /// without limit.
+    pub socket_rate: u32,
+    /// Whether `?api_key=` and `?token=` count where a socket or a stream of events is opened. Proxies and histories keep
+    /// URLs, so turn it off when no client needs it.
+    pub query_credentials: bool,
+}
+
+/// How messages come on a WebSocket without a subprotocol.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum SocketFormat {
+    /// What was published.
+    #[default]
+    Raw,
+    /// JSON with data, time and topic.
+    Envelope,
 }
 
 impl Default for GatewayConfig {
@@ -106,6 +126,9 @@ impl Default for GatewayConfig {
             kv_bytes_max: 1024 * 1024 * 1024,
             database_bytes_max: 10 * 1024 * 1024 * 1024,
             logins_per_minute: 60,
+            socket_format: SocketFormat::Raw,
+            socket_rate: 5_000,
+            query_credentials: true,
         }
     }
 }

@@ -11,7 +11,7 @@ use tokio::sync::watch;
 use super::admin::{self, Operator};
 use super::directory::{Addresses, DataDirectory, Record};
 use super::listeners::bind;
-use super::node::{Membership, account_options, begin_gateway, gateway_config, limits, mesh_config};
+use super::node::{Membership, account_options, begin_gateway, gateway_config, limits, mesh_config, start_pubsub};
 use super::start_error::StartError;
 use crate::accounts::Accounts;
 use crate::cluster::{AnyCluster, RemoteCluster};
@@ -59,6 +59,7 @@ impl Gateway {
         let cluster_id = record.cluster;
         let cluster = RemoteCluster::start(mesh.clone(), record.members.clone(), limits(config), &middle);
         middle.spawn_until_cancelled(keep_record(directory.clone(), record, cluster.watch_nodes()));
+        let pubsub = start_pubsub(&mesh, &mut inbound, &middle);
         // Nobody has anything to ask of a gateway: what is opened to it is closed at once.
         middle.spawn_until_cancelled(async move { while inbound.next().await.is_some() {} });
         let addresses = Addresses {
@@ -72,7 +73,7 @@ impl Gateway {
         admin::serve(directory.path(), operator, &front)?;
         let (tasks, gateway_config) = (front.clone(), gateway_config(config));
         front.spawn(async move {
-            gateway::serve(http.listener, accounts, gateway_config, &tasks).await;
+            gateway::serve(http.listener, accounts, pubsub, gateway_config, &tasks).await;
         });
         directory.write_addresses(&addresses)?;
         tracing::info!(%node, cluster = %cluster_id, gateway = addresses.gateway, "ready");

@@ -13,10 +13,11 @@ use super::start_error::StartError;
 use crate::accounts::{self, AccountOptions, Accounts, Lifetimes, Party, SignUp};
 use crate::auth::BareNonce;
 use crate::cluster::{AnyCluster, Cluster, JoinToken, KeeperOptions, Limits, join, keep};
-use crate::config::{Anonymous, Config, ConfiguredKey, KeyOpens, QueuedWrites};
+use crate::config::{Anonymous, Config, ConfiguredKey, KeyOpens, QueuedWrites, SocketFormat};
 use crate::gateway;
 use crate::http::HttpLimits;
 use crate::mesh::{GossipSources, Identity, Inbound, Mesh, MeshConfig, PeerExchange};
+use crate::pubsub::PubSub;
 use crate::raft::{Peer, Raft, RaftOptions, RaftOwner};
 use crate::rqlite_api::{self, AnonymousAccess, QueueOptions, RqliteApiConfig};
 use crate::tasks::Tasks;
@@ -222,9 +223,10 @@ struct Parts {
 
 impl Parts {
     async fn run(self, config: &Config) -> Result<Node, StartError> {
-        let Parts { directory, membership, mesh, inbound, mesh_tasks, raft, owner, sql, gateway, own } = self;
+        let Parts { directory, membership, mesh, mut inbound, mesh_tasks, raft, owner, sql, gateway, own } = self;
         let (front, middle) = (Tasks::new(), Tasks::new());
         let cluster = Cluster::new(raft.clone(), mesh.clone(), limits(config), middle.clone());
+        let pubsub = start_pubsub(&mesh, &mut inbound, &middle);
         let (record, secret) = (membership.record.clone(), membership.secret.clone());
         let streams = super::inbound::dispatch(inbound, raft.clone(), cluster.clone(), membership, middle.clone());
         middle.spawn_until_cancelled(streams);
@@ -265,7 +267,7 @@ impl Parts {
         });
         let (tasks, gateway_config) = (front.clone(), gateway_config(config));
         front.spawn(async move {
-            gateway::serve(gateway.listener, accounts, gateway_config, &tasks).await;
+            gateway::serve(gateway.listener, accounts, pubsub, gateway_config, &tasks).await;
         });
         directory.write_addresses(&addresses)?;
         tracing::info!(node = %addresses.node_id, cluster = %record.cluster, sql = addresses.sql, gateway = addresses.gateway,
@@ -284,6 +286,11 @@ impl Parts {
             grace,
         })
     }
+}
+
+/// Pub/sub over the mesh's gossip.
+pub(super) fn start_pubsub(mesh: &Mesh, inbound: &mut Inbound, tasks: &Tasks) -> PubSub {
+    PubSub::start(mesh.clone(), inbound.take_gossip().expect("nobody else takes it"), tasks)
 }
 
 pub(super) fn mesh_config(role: Role, config: &Config, identity: Identity) -> MeshConfig {
@@ -339,6 +346,16 @@ pub(super) fn gateway_config(config: &Config) -> gateway::GatewayConfig {
         quotas: gateway::Quotas {
             kv: KvQuota { keys_max: unless_zero(settings.kv_keys_max), bytes_max: unless_zero(settings.kv_bytes_max) },
             database_bytes_max: unless_zero(settings.database_bytes_max),
+        },
+        socket_format: match settings.socket_format {
+            SocketFormat::Raw => gateway::SocketFormat::Raw,
+            SocketFormat::Envelope => gateway::SocketFormat::Envelope,
+        },
+        socket_rate: settings.socket_rate,
+        query_credentials: if settings.query_credentials {
+            gateway::QueryCredentials::Taken
+        } else {
+            gateway::QueryCredentials::Refused
         },
         data_dir: config.data_dir().to_owned(),
     }

@@ -6,7 +6,7 @@
 use std::borrow::Cow;
 use std::time::Duration;
 
-use hyper::header::{ALLOW, CONNECTION, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE};
+use hyper::header::{ALLOW, CONNECTION, HeaderValue, RETRY_AFTER, SEC_WEBSOCKET_VERSION, UPGRADE, WWW_AUTHENTICATE};
 use hyper::{Method, StatusCode};
 use serde_json::{Value, json};
 
@@ -133,6 +133,7 @@ codes! {
     StatementRefused "STATEMENT_REFUSED" UNPROCESSABLE_ENTITY Useless "the statement is not allowed" "";
     StatementLimit "STATEMENT_LIMIT" UNPROCESSABLE_ENTITY Useless "the statement took more work than it may" "ask for less, or add an index";
     IdempotencyMismatch "IDEMPOTENCY_MISMATCH" UNPROCESSABLE_ENTITY Useless "the idempotency key was used for another request" "take a new key for a new request";
+    UpgradeRequired "UPGRADE_REQUIRED" UPGRADE_REQUIRED Useless "this endpoint speaks WebSocket only" "connect with a WebSocket client";
     RateLimited "RATE_LIMITED" TOO_MANY_REQUESTS Later "too many requests" "wait as long as Retry-After says";
     TooMany "TOO_MANY" CONFLICT Useless "there are as many as there may be" "remove one first";
     CursorTooOld "CURSOR_TOO_OLD" GONE Useless "what was asked for is no longer kept" "list again, and go on from there";
@@ -297,6 +298,11 @@ impl ApiError {
         self.code
     }
 
+    /// What is told.
+    pub(super) fn message(&self) -> &str {
+        &self.message
+    }
+
     /// The answer. What an operator has to know is logged here, once.
     pub(super) fn into_reply(self, request_id: &str, form: Form) -> Reply {
         if let Some(private) = &self.more.private {
@@ -310,6 +316,10 @@ impl ApiError {
         }
         if status == StatusCode::UNAUTHORIZED {
             headers.insert(WWW_AUTHENTICATE, CHALLENGE);
+        }
+        if self.code == Code::UpgradeRequired {
+            headers.insert(UPGRADE, HeaderValue::from_static("websocket"));
+            headers.insert(SEC_WEBSOCKET_VERSION, HeaderValue::from_static("13"));
         }
         if self.code.retry() == Retry::Later {
             let wait = self.more.retry_after.unwrap_or(RETRY_DEFAULT);

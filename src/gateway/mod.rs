@@ -31,6 +31,10 @@ mod metrics_api;
 mod namespace_api;
 mod network_api;
 mod openapi;
+mod pubsub_api;
+mod pubsub_events;
+mod pubsub_frames;
+mod pubsub_socket;
 mod query;
 mod rate_limit;
 mod reply;
@@ -40,6 +44,7 @@ mod route;
 mod schema;
 mod select;
 mod server;
+mod socket_credential;
 mod sql_api;
 mod sql_schema;
 mod sql_value;
@@ -56,6 +61,7 @@ use tokio_util::sync::CancellationToken;
 use crate::accounts::Accounts;
 use crate::cluster::AnyCluster;
 use crate::http::{self, HttpLimits};
+use crate::pubsub::PubSub;
 use crate::tasks::Tasks;
 use crate::types::callback_url::CallbackUrl;
 use crate::types::kv::KvQuota;
@@ -63,13 +69,16 @@ use crate::types::{IpRange, Namespace};
 use authenticate::Authenticator;
 use health::{Observation, Observer};
 use metrics_api::Metrics;
+use pubsub_api::Publishers;
 use rate_limit::RateLimits;
 use request_id::RequestIds;
 use route::{Route, Routes};
 
 pub use authenticate::{Anonymous, Keyring, Opens};
 pub use cors::AllowedOrigins;
+pub use pubsub_socket::SocketFormat;
 pub use rate_limit::Rates;
+pub use socket_credential::QueryCredentials;
 
 /// How the gateway is set up.
 #[derive(Clone, Debug, Default)]
@@ -88,6 +97,12 @@ pub struct GatewayConfig {
     pub login_callbacks: Vec<CallbackUrl>,
     /// What each namespace may store.
     pub quotas: Quotas,
+    /// How messages come on a socket where no subprotocol is spoken.
+    pub socket_format: SocketFormat,
+    /// Frames per second that one socket may send, with twice as many at once; 0 is without limit.
+    pub socket_rate: u32,
+    /// Whether credentials in a URL count where a browser can set no header.
+    pub query_credentials: QueryCredentials,
     /// The directory whose disk must not run full.
     pub data_dir: PathBuf,
 }
@@ -136,6 +151,11 @@ struct Face {
     observer: Observer,
     metrics: Metrics,
     quotas: Quotas,
+    pubsub: PubSub,
+    publishers: Publishers,
+    socket_format: SocketFormat,
+    socket_rate: u32,
+    query_credentials: QueryCredentials,
     stopping: CancellationToken,
     data_dir: PathBuf,
     started: Instant,
@@ -181,6 +201,7 @@ fn routes() -> Vec<Route> {
         apps_api::routes(),
         sql_api::routes(),
         kv_api::routes(),
+        pubsub_api::routes(),
         network_api::routes(),
         metrics_api::routes(),
         docs_api::routes(),
@@ -189,7 +210,7 @@ fn routes() -> Vec<Route> {
 }
 
 /// Serves until the owner of `tasks` stops, then lets running requests end.
-pub async fn serve(listener: TcpListener, accounts: Accounts, config: GatewayConfig, tasks: &Tasks) {
+pub async fn serve(listener: TcpListener, accounts: Accounts, pubsub: PubSub, config: GatewayConfig, tasks: &Tasks) {
     let routes = Routes::new(routes());
     let contract = openapi::document(&routes, config.build.version).to_string();
     let face = Arc::new(Face {
@@ -207,6 +228,11 @@ pub async fn serve(listener: TcpListener, accounts: Accounts, config: GatewayCon
         observer: Observer::default(),
         metrics: Metrics::new(&config.build),
         quotas: config.quotas,
+        pubsub,
+        publishers: Publishers::default(),
+        socket_format: config.socket_format,
+        socket_rate: config.socket_rate,
+        query_credentials: config.query_credentials,
         stopping: tasks.cancelled(),
         data_dir: config.data_dir,
         started: Instant::now(),

@@ -46,6 +46,8 @@ pub(super) enum Class {
     Ordinary,
     /// Asked all the time by machines: logged only when it fails, and not limited.
     Probe,
+    /// Opens a socket or a stream from a browser, which can set no header: credentials may come otherwise.
+    Socket,
     /// Hands out or takes secrets: a tighter rate limit, and an answer that is neither stored nor compressed.
     Login,
 }
@@ -59,19 +61,21 @@ pub(super) enum Tag {
     Apps,
     Sql,
     Storage,
+    PubSub,
     Network,
     Documentation,
 }
 
 impl Tag {
     /// Every chapter with what it is about.
-    pub(super) const ALL: [(Tag, &'static str, &'static str); 8] = [
+    pub(super) const ALL: [(Tag, &'static str, &'static str); 9] = [
         (Tag::Health, "health", "Whether this process lives and can serve, and what it is."),
         (Tag::Auth, "auth", "Logging in with a wallet, and what stands for it afterwards."),
         (Tag::Namespaces, "namespaces", "Namespaces, who belongs to them, and the keys that open them."),
         (Tag::Apps, "apps", "Registered applications."),
         (Tag::Sql, "sql", "The namespace's database."),
         (Tag::Storage, "storage", "Keys and values."),
+        (Tag::PubSub, "pubsub", "Messages to whoever listens."),
         (Tag::Network, "network", "The nodes of the cluster, as this process sees them."),
         (Tag::Documentation, "documentation", "This contract."),
     ];
@@ -203,6 +207,12 @@ impl Route {
     /// A query parameter that may be left out.
     pub(super) fn optional(mut self, name: &'static str, schema: Value, about: &'static str) -> Route {
         self.parameters.push(Parameter { place: Place::Query, name, about, required: false, schema });
+        self
+    }
+
+    /// A query parameter that must be there.
+    pub(super) fn needed(mut self, name: &'static str, schema: Value, about: &'static str) -> Route {
+        self.parameters.push(Parameter { place: Place::Query, name, about, required: true, schema });
         self
     }
 

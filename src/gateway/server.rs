@@ -24,6 +24,7 @@ use super::reply::{self, Reply};
 use super::request::{Unread, check_head, error_form, pass_over, take_body};
 use super::request_id::{RequestId, X_REQUEST_ID};
 use super::route::{Class, Found, Policy, Route};
+use super::socket_credential;
 use crate::accounts::Identified;
 use crate::auth::Grant;
 use crate::types::{Action, Namespace};
@@ -120,7 +121,7 @@ fn finish(
 
 async fn dispatch(
     face: &Arc<Face>,
-    head: Parts,
+    mut head: Parts,
     body: &mut Option<Incoming>,
     client: IpAddr,
     journey: &mut Journey,
@@ -138,6 +139,10 @@ async fn dispatch(
     if route.class == Class::Login {
         spend(journey, face.limits.login(client))?;
     }
+    let query = Query::parse(head.uri.query().unwrap_or_default())?;
+    if route.class == Class::Socket {
+        socket_credential::lift(&mut head.headers, &query, face.query_credentials)?;
+    }
     match route.policy {
         Policy::Public => {}
         Policy::Optional => match identify(face, &head.headers, journey, deadline).await {
@@ -148,7 +153,6 @@ async fn dispatch(
             identify(face, &head.headers, journey, deadline).await?;
         }
     }
-    let query = Query::parse(head.uri.query().unwrap_or_default())?;
     permit(face, &route, &query, journey)?;
     let taken = take_body(&head.headers, body, route.body_bytes_max, &face.bodies).await?;
     let call = Call {

@@ -10,14 +10,14 @@ use hyper::body::{Body, Frame, SizeHint};
 use super::ReplyBody;
 use super::guard::Serving;
 
-/// A body that ends the service of its request when it is dropped.
+/// A body that ends the service of its request when it is dropped; `None`: the connection is taken over.
 pub(super) struct Served {
     body: ReplyBody,
-    _serving: Serving,
+    _serving: Option<Serving>,
 }
 
 impl Served {
-    pub(super) fn new(body: ReplyBody, serving: Serving) -> Served {
+    pub(super) fn new(body: ReplyBody, serving: Option<Serving>) -> Served {
         Served { body, _serving: serving }
     }
 }

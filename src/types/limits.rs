@@ -259,3 +259,36 @@ pub const TOPIC_BYTES_MAX: usize = 256;
 
 /// Largest message: what go-libp2p's pub/sub takes by default, and NATS.
 pub const MESSAGE_BYTES_MAX: usize = 1024 * 1024;
+
+/// Most topics in which a publisher's messages are counted apart; one more, and it is counted as another publisher.
+pub const PUBLISHER_TOPICS_MAX: usize = 1024;
+
+/// Most messages that wait for one subscriber: some milliseconds of a busy topic.
+pub const MAILBOX_MESSAGES_MAX: usize = 256;
+
+/// Most bytes that wait for one subscriber. Messages are shared between subscribers, so this is rarely what they cost.
+pub const MAILBOX_BYTES_MAX: usize = 4 * MESSAGE_BYTES_MAX;
+
+/// Most subscriptions of one connection; patterns subscribe to more topics than that.
+pub const SUBSCRIPTIONS_PER_SUBSCRIBER_MAX: usize = 64;
+
+/// Most subscriptions of one namespace at one node.
+pub const SUBSCRIPTIONS_PER_NAMESPACE_MAX: usize = 100_000;
+
+/// Most topics of one namespace with a subscriber at one node: they are told to all nodes.
+pub const TOPICS_PER_NAMESPACE_MAX: usize = 5_000;
+
+/// Largest gossip frame that is made of several messages: what a link takes at once anyway.
+pub const GOSSIP_BATCH_BYTES_MAX: usize = 64 * 1024;
+
+/// Most bytes of messages that wait on one shard for the mesh; more are dropped, and the subscribers elsewhere told.
+pub const GOSSIP_PENDING_BYTES_MAX: usize = 8 * 1024 * 1024;
+
+/// Most frames that wait for one before them.
+pub const GOSSIP_REORDER_MAX: usize = 64;
+
+/// Longest name of a member who is present.
+pub const PRESENCE_ID_BYTES_MAX: usize = 128;
+
+/// Most that may be said of a member: it is told to every node every few seconds.
+pub const PRESENCE_META_BYTES_MAX: usize = 1024;
