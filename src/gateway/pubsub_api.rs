@@ -86,7 +86,7 @@ pub(super) fn routes() -> Vec<Route> {
             .policy(Policy::Namespace(Action::Subscribe))
             .answers(200, "They, in order.", Content::json(object(&[("topics", list(string()))]))),
         topic(
-            Route::new(Method::GET, "/v1/pubsub/presence", "listMembers", presence)
+            Route::new(Method::GET, "/v1/pubsub/presence", "listPresence", presence)
                 .about(Tag::PubSub, "Who is in a topic, anywhere in the cluster.")
                 .policy(Policy::Namespace(Action::Subscribe)),
         )

@@ -55,7 +55,7 @@ pub(super) fn lift(headers: &mut HeaderMap, query: &Query, taken: QueryCredentia
     }
     let (in_headers, others) = (headers.contains_key(AUTHORIZATION) || headers.contains_key(&X_API_KEY), found.len());
     if others > 1 || (others == 1 && in_headers) {
-        return Err(Code::CredentialConflict.into());
+        return Err(ApiError::new(Code::CredentialConflict, "the request carries more than one credential"));
     }
     for (name, text) in found {
         let mut value = HeaderValue::from_str(&text).map_err(|_| ApiError::from(Code::Unauthenticated))?;

@@ -20,9 +20,17 @@ pub(crate) struct Events {
 /// What an event says.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Event {
-    pub(crate) id: u64,
+    /// Empty when it has none.
+    pub(crate) id: String,
     pub(crate) name: String,
     pub(crate) data: serde_json::Value,
+}
+
+impl Event {
+    /// Its id where ids are numbers.
+    pub(crate) fn number(&self) -> u64 {
+        self.id.parse().expect("a number")
+    }
 }
 
 impl Events {
@@ -70,9 +78,9 @@ impl Events {
         loop {
             let text = self.try_next()?;
             let field = |name: &str| text.lines().find_map(|line| line.strip_prefix(name));
-            if let (Some(id), Some(name), Some(data)) = (field("id: "), field("event: "), field("data: ")) {
-                let (id, data) = (id.parse().expect("a number"), serde_json::from_str(data).expect("JSON"));
-                return Some(Event { id, name: name.to_owned(), data });
+            if let (Some(name), Some(data)) = (field("event: "), field("data: ")) {
+                let (id, name) = (field("id: ").unwrap_or_default().to_owned(), name.to_owned());
+                return Some(Event { id, name, data: serde_json::from_str(data).expect("JSON") });
             }
         }
     }

@@ -55,6 +55,11 @@ fn table() -> Vec<Row> {
         row("DELETE", "/v1/storage?key=absent", none(), "writer", "kv:write"),
         row("POST", "/v1/storage/delete", json!({ "key": "absent" }), "writer", "kv:write"),
         row("POST", "/v1/storage/batch", json!({ "ops": [{ "op": "delete", "key": "absent" }] }), "writer", "kv:write"),
+        row("GET", "/v1/pubsub/ws?topic=t", none(), "reader", "pubsub:subscribe"),
+        row("GET", "/v1/pubsub/sse", none(), "reader", "pubsub:subscribe"),
+        row("GET", "/v1/pubsub/topics", none(), "reader", "pubsub:subscribe"),
+        row("GET", "/v1/pubsub/presence?topic=t", none(), "reader", "pubsub:subscribe"),
+        row("POST", "/v1/pubsub/publish", json!({ "topic": "t", "data": "x" }), "writer", "pubsub:publish"),
         row("GET", "/v1/apps", none(), "reader", "apps"),
         row("GET", "/v1/apps/absent", none(), "reader", "apps"),
         row("POST", "/v1/apps", json!({}), "writer", "apps"),
@@ -122,7 +127,9 @@ fn each_scope_opens_its_routes_and_no_others() {
     let node = start(&[]);
     let mut owner = Caller::member(&node, &Wallet::ethereum("owner"), "club");
     owner.exec("CREATE TABLE t (x)");
-    for scope in ["sql:read", "sql:write", "kv:read", "kv:write", "apps", "admin", "pubsub:publish", "*"] {
+    for scope in
+        ["sql:read", "sql:write", "kv:read", "kv:write", "apps", "admin", "pubsub:subscribe", "pubsub:publish", "*"]
+    {
         let made = owner.ok("POST", "/v1/keys", &json!({ "scopes": [scope] }));
         assert_eq!(made["scopes"], json!([scope]));
         let mut caller = Caller::with_key(&node, made["api_key"].as_str().expect("a key"));

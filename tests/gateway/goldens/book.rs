@@ -11,7 +11,7 @@ use serde_json::Value;
 use super::placeholders::Placeholders;
 use crate::gateway::events::Events;
 use crate::support::TestNode;
-use crate::support::http::{Answer, Client, receive};
+use crate::support::http::{Answer, Client, read_head, receive};
 
 /// Headers that say nothing that a reader would compare, or that are checked for every answer.
 const LEFT_OUT: &[&str] = &[
@@ -150,6 +150,15 @@ impl Book {
             shown.push('\n');
         }
         self.write(title, &request, shown.trim_end());
+    }
+
+    /// Asks for another use of the connection, and writes the answer's head down.
+    pub(super) fn open_socket(&mut self, title: &str, request: Request<'_>) {
+        let mut stream = TcpStream::connect(&self.address).expect("it listens");
+        stream.write_all(&self.head_of(&request, 0)).expect("sent");
+        let answer = read_head(&mut BufReader::new(stream)).expect("a head");
+        let head = self.head(&answer);
+        self.write(title, &request, head.trim_end());
     }
 
     /// Where the node listens.

@@ -14,6 +14,7 @@ mod limits;
 mod namespaces;
 mod network;
 mod placeholders;
+mod pubsub;
 mod refusals;
 mod sql;
 mod storage;

@@ -113,8 +113,7 @@ fn several(book: &mut Book, full: &Credential) {
 fn watches(book: &mut Book, full: &Credential) {
     let watch = |target: &'static str| Request::new("GET", target).by(full);
     let (name, key) = full.as_ref().expect("a key");
-    let now =
-        Events::open(book.address(), "/v1/storage/watch", &[(name, key)]).next().expect("it begins").id.to_string();
+    let now = Events::open(book.address(), "/v1/storage/watch", &[(name, key)]).next().expect("it begins").id;
     book.conceal(&now, "change");
     book.silently(&Request::new("PUT", "/v1/storage?key=greeting").text("again").by(full));
     let resumed = format!("/v1/storage/watch?prefix=greet&after={now}");
