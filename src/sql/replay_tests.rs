@@ -13,6 +13,7 @@ use super::readers::Readers;
 use super::tables::{StoredTable, quoted, stored_tables};
 use super::testing::{execute, stamp, timeless};
 use crate::types::command::{Atomicity, Execute, Executed, IdempotencyKey, Outcome, RowsWanted};
+use crate::types::durable::{MessageId, Retain, TopicChange, TopicOp};
 use crate::types::kv::{Condition, Expiry, Kv, KvOp, KvQuota};
 use crate::types::statement::{Expect, Statement, Value};
 
@@ -125,6 +126,7 @@ enum Disturbance {
 enum Entry {
     Sql(Execute),
     Keys(Kv),
+    Topics(TopicChange),
 }
 
 impl Entry {
@@ -132,12 +134,17 @@ impl Entry {
         match self {
             Entry::Sql(execute) => Change::Execute(execute),
             Entry::Keys(kv) => Change::Kv(kv),
+            Entry::Topics(change) => Change::Topics(change),
         }
     }
 }
 
 fn entries() -> impl Strategy<Value = Vec<Entry>> {
-    let entry = prop_oneof![2 => sql_entry().prop_map(Entry::Sql), 1 => keys_entry().prop_map(Entry::Keys)];
+    let entry = prop_oneof![
+        2 => sql_entry().prop_map(Entry::Sql),
+        1 => keys_entry().prop_map(Entry::Keys),
+        1 => topics_entry().prop_map(Entry::Topics),
+    ];
     proptest::collection::vec(entry, 1..60)
 }
 
@@ -203,6 +210,40 @@ fn keys_entry() -> impl Strategy<Value = Kv> {
         database_bytes_max,
         idempotency: idempotency(key),
         ..Kv::new(crate::types::Namespace::default_namespace(), ops)
+    })
+}
+
+fn topics_entry() -> impl Strategy<Value = TopicChange> {
+    let bound = |max: u64| proptest::option::of(1..max);
+    let retain = (bound(6), bound(20_000), bound(20_000)).prop_map(|(count, age, bytes)| Retain { count, age, bytes });
+    let bytes = prop_oneof![4 => 0_usize..300, 1 => Just(9_000_usize)];
+    let op = (0_u8..4, 0_u8..10, 0_u8..20, retain, bytes).prop_map(|(topic, kind, id, retain, bytes)| {
+        let topic = format!("topic.{topic}").parse().expect("a topic");
+        match kind {
+            0 => TopicOp::Remove { topic },
+            1 | 2 => TopicOp::Configure { topic, retain },
+            _ => TopicOp::Publish {
+                topic,
+                publisher: "p".repeat(bytes % 7),
+                message_id: MessageId::from_bytes([id; 16]),
+                data: vec![bytes as u8; bytes],
+            },
+        }
+    });
+    let configure = (0_u8..4).prop_map(|topic| TopicOp::Configure {
+        topic: format!("topic.{topic}").parse().expect("a topic"),
+        retain: Retain::newest(3),
+    });
+    let ops = prop_oneof![
+        1 => proptest::collection::vec(configure, 1..4),
+        4 => proptest::collection::vec(op, 1..4),
+    ];
+    let entry = (ops, 2_u64..5, database_bytes_max(), 0_u8..30);
+    entry.prop_map(|(ops, topics_max, database_bytes_max, key)| TopicChange {
+        topics_max,
+        database_bytes_max,
+        idempotency: idempotency(key),
+        ..TopicChange::new(crate::types::Namespace::default_namespace(), ops)
     })
 }
 

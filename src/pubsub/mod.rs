@@ -1,0 +1,3 @@
+//! Topics of a namespace, over the cluster.
+
+pub mod durable;
