@@ -39,6 +39,7 @@
 //! | [`cluster`] | submit, read, join: here if possible, else one hop. The face that everything above uses |
 //! | [`accounts`] | who may do what: namespaces, members, logins, API keys, over [`cluster`] |
 //! | [`kv`] | keys and values of a namespace: put, get, list, watch, over [`cluster`] |
+//! | [`pubsub`] | topics of a namespace: messages that are stored, over [`cluster`] |
 //! | [`http`] | the serving loop that listeners share: bounds, timeouts, draining |
 //! | [`rqlite_api`] | rqlite's HTTP contract over [`cluster`] |
 //! | [`gateway`] | the gateway's HTTP contract: one table of routes, who may come, what every answer carries |
@@ -54,8 +55,8 @@
 //!
 //! `rqlite_api::execute` reads the statements and makes a command of them; the namespace comes from the caller's key.
 //! [`cluster::Cluster::submit`] finds the leader. If it is elsewhere, the command goes there in one message; what may
-//! have arrived is not sent again unless it has an idempotency key. On the leader [`raft::Raft::propose`] stamps it
-//! with time and seed and encodes it. The log thread commits everything that waits in one transaction and one fsync,
+//! have arrived is not sent again unless it has an idempotency key or only stores messages, which have names. On the
+//! leader [`raft::Raft::propose`] stamps it with time and seed and encodes it. The log thread commits everything that waits in one transaction and one fsync,
 //! while followers do the same with what they were sent. When a quorum has it, the apply thread takes the batch, sorts
 //! it by namespace, and runs one SQLite transaction per file. An idempotency key that the file knows gets its old
 //! answer. The outcome goes back to whoever waits, with the log index.

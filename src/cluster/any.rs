@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use super::error::ClusterError;
 use super::network::{ConnectError, PeerView};
-use super::request::{Applied, KvAnswer, KvRead, Level, Read, ReadAnswer};
+use super::request::{Applied, KvAnswer, KvRead, Level, Read, ReadAnswer, TopicsAnswer, TopicsRead};
 use super::view::{MemberStatus, RaftStatus};
 use super::{Cluster, RemoteCluster};
 use crate::types::{Command, Namespace, NodeId};
@@ -73,6 +73,34 @@ impl AnyCluster {
         match self {
             AnyCluster::Node(cluster) => cluster.wait_kv_change(namespace, after, deadline).await,
             AnyCluster::Remote(cluster) => cluster.wait_kv_change(namespace, after, deadline).await,
+        }
+    }
+
+    /// Reads durable topics or their messages at the level asked for.
+    ///
+    /// # Errors
+    /// As [`Cluster::read_topics`].
+    pub async fn read_topics(&self, read: TopicsRead, deadline: Instant) -> Result<TopicsAnswer, ClusterError> {
+        match self {
+            AnyCluster::Node(cluster) => cluster.read_topics(read, deadline).await,
+            AnyCluster::Remote(cluster) => cluster.read_topics(read, deadline).await,
+        }
+    }
+
+    /// Waits for a stored message of `namespace`, or a change of its set of durable topics, behind the one numbered
+    /// `after`; the newest one's number.
+    ///
+    /// # Errors
+    /// As [`Cluster::wait_topics_change`].
+    pub async fn wait_topics_change(
+        &self,
+        namespace: &Namespace,
+        after: u64,
+        deadline: Instant,
+    ) -> Result<u64, ClusterError> {
+        match self {
+            AnyCluster::Node(cluster) => cluster.wait_topics_change(namespace, after, deadline).await,
+            AnyCluster::Remote(cluster) => cluster.wait_topics_change(namespace, after, deadline).await,
         }
     }
 

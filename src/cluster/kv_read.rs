@@ -75,22 +75,10 @@ impl Cluster {
     ) -> Result<u64, ClusterError> {
         let query = KvQuery::Changes { prefix: String::new(), after, changes_max: 0 };
         let read = KvRead { namespace: namespace.clone(), query, level: Level::None, freshness: None, min_index: None };
-        loop {
-            // Before the look, so that no change falls between the two.
-            let mut newest = self.raft().state().kv_feeds().subscribe(namespace);
-            match self.find_here(&read, deadline).await? {
-                KvFound::Changes { newest, .. } | KvFound::ChangesGone { newest } if newest > after => {
-                    return Ok(newest);
-                }
-                _ => {}
-            }
-            let passed = newest.wait_for(|newest| *newest > after);
-            match tokio::time::timeout_at(deadline.into(), passed).await {
-                Ok(Ok(newest)) => return Ok(*newest),
-                // The file was replaced, or the namespace dropped: look again.
-                Ok(Err(_)) => {}
-                Err(_) => return Err(ClusterError::Timeout),
-            }
-        }
+        let newest_of = |found: &KvFound| match found {
+            KvFound::Changes { newest, .. } | KvFound::ChangesGone { newest } => Some(*newest),
+            _ => None,
+        };
+        self.wait_change(self.raft().state().kv_feeds(), &read, newest_of, after, deadline).await
     }
 }

@@ -26,7 +26,9 @@ mod request;
 mod serve;
 mod slow_reads;
 mod submit;
+mod topics_read;
 mod view;
+mod wait_change;
 
 #[cfg(test)]
 mod tests;
@@ -39,7 +41,7 @@ pub use join::{Admission, InvalidToken, JoinError, JoinToken, join};
 pub use keeper::{KeeperOptions, keep};
 pub use network::{ConnectError, PeerView};
 pub use remote::{Reach, RemoteCluster};
-pub use request::{Applied, Freshness, KvAnswer, KvRead, Level, Read, ReadAnswer, ServedBy};
+pub use request::{Applied, Freshness, KvAnswer, KvRead, Level, Read, ReadAnswer, ServedBy, TopicsAnswer, TopicsRead};
 pub use view::{Member, MemberStatus, RaftState, RaftStatus, Suffrage};
 
 use std::fmt;

@@ -9,9 +9,10 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::error::ClusterError;
-use super::request::{KvRead, Read};
+use super::request::{KvRead, Read, TopicsRead};
 use super::view::Member;
 use crate::raft::{Checksum, Peer};
+use crate::types::durable::TopicFound;
 use crate::types::kv::KvFound;
 use crate::types::{Command, Namespace, NodeId, Outcome, StatementResult};
 
@@ -44,6 +45,12 @@ pub(super) enum PeerRequest {
     WaitKvChange { namespace: Namespace, after: u64, timeout: Duration },
     /// Who belongs to the cluster, and who leads it? Anybody says what it knows.
     Members,
+    /// Read durable topics as the leader has them. Leader only.
+    ReadTopics { read: TopicsRead, timeout: Duration },
+    /// As `ReadAt`, of durable topics.
+    ReadTopicsAt { read: TopicsRead, timeout: Duration },
+    /// Answers when the asked node has a message, or a change of durable topics, behind the one numbered `after`.
+    WaitTopicsChange { namespace: Namespace, after: u64, timeout: Duration },
 }
 
 /// What another node answered.
@@ -74,6 +81,13 @@ pub(super) enum PeerResponse {
     /// To `WaitKvChange`: the number of the newest change.
     KvChange(u64),
     Members(MemberList),
+    /// To `ReadTopics` and `ReadTopicsAt`.
+    Topics {
+        found: TopicFound,
+        index: Option<u64>,
+    },
+    /// To `WaitTopicsChange`: the number of the newest change.
+    TopicsChange(u64),
 }
 
 /// What a node knows of its cluster.

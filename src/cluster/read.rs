@@ -1,7 +1,7 @@
 //! Reads: each level's promise, whatever is read.
 //!
 //! What is read here, and how that is asked of another node, is a [`Question`]: SQL queries in [`super::read_sql`], keys
-//! in [`super::kv_read`]. This file only knows where and when it may be read.
+//! in [`super::kv_read`], durable topics in [`super::topics_read`]. This file only knows where and when it may be read.
 
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 

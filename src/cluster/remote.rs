@@ -1,7 +1,7 @@
 //! The cluster as a process sees it that stores nothing: everything is asked of nodes, over the mesh.
 //!
 //! The promises are those of [`Cluster`](super::Cluster). A write goes to the leader, in one hop; what may have arrived
-//! is not sent again unless it has an idempotency key. A read that any node can answer goes to the best one and, when
+//! is not sent again unless it takes effect once. A read that any node can answer goes to the best one and, when
 //! that one fails, to the next, as long as the caller's deadline allows. A node that dies is noticed when its streams
 //! end; one that only falls silent, by [`remote_keeper`], which then ends them.
 
@@ -20,7 +20,7 @@ use super::peer_api::{PeerError, PeerRequest, PeerResponse};
 use super::peers::{CallError, Peers};
 use super::remote_keeper;
 use super::remote_view::{Connected, RemoteView};
-use super::request::{Applied, KvAnswer, KvRead, Level, Read, ReadAnswer, ServedBy};
+use super::request::{Applied, KvAnswer, KvRead, Level, Read, ReadAnswer, ServedBy, TopicsAnswer, TopicsRead};
 use super::submit::{Attempts, InFlight, served_by, unexpected};
 use super::view::{Member, MemberStatus, Suffrage};
 use crate::mesh::{Mesh, Standing};
@@ -194,6 +194,41 @@ impl RemoteCluster {
         let request = |timeout| PeerRequest::WaitKvChange { namespace: namespace.clone(), after, timeout };
         match self.ask(Place::Anywhere, request, deadline).await? {
             (_, PeerResponse::KvChange(number)) => Ok(number),
+            (_, other) => Err(unexpected(&other)),
+        }
+    }
+
+    /// Reads durable topics or their messages at the level asked for.
+    ///
+    /// # Errors
+    /// As [`RemoteCluster::read`].
+    pub async fn read_topics(&self, mut read: TopicsRead, deadline: Instant) -> Result<TopicsAnswer, ClusterError> {
+        if read.level == Level::Auto {
+            read.level = Level::Weak;
+        }
+        let request = |timeout| PeerRequest::ReadTopicsAt { read: read.clone(), timeout };
+        match self.ask(place_of(read.level), request, deadline).await? {
+            (node, PeerResponse::Topics { found, index }) => {
+                Ok(TopicsAnswer { found, index, served_by: self.served_by(node) })
+            }
+            (_, other) => Err(unexpected(&other)),
+        }
+    }
+
+    /// Waits until a node has a stored message of `namespace`, or a change of its set of durable topics, behind the one
+    /// numbered `after`; the newest one's number.
+    ///
+    /// # Errors
+    /// As [`RemoteCluster::read`]; [`ClusterError::Timeout`] when nothing has changed by the deadline.
+    pub async fn wait_topics_change(
+        &self,
+        namespace: &Namespace,
+        after: u64,
+        deadline: Instant,
+    ) -> Result<u64, ClusterError> {
+        let request = |timeout| PeerRequest::WaitTopicsChange { namespace: namespace.clone(), after, timeout };
+        match self.ask(Place::Anywhere, request, deadline).await? {
+            (_, PeerResponse::TopicsChange(number)) => Ok(number),
             (_, other) => Err(unexpected(&other)),
         }
     }

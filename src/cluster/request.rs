@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use crate::types::command::{Atomicity, Outcome};
+use crate::types::durable::{TopicFound, TopicQuery};
 use crate::types::kv::{KvFound, KvQuery};
 use crate::types::{Namespace, NodeId, Statement, StatementResult};
 
@@ -83,6 +84,21 @@ pub struct KvRead {
     pub min_index: Option<u64>,
 }
 
+/// A question about a namespace's durable topics.
+#[derive(Clone, Debug, serde::Serialize, serde::Deserialize)]
+pub struct TopicsRead {
+    /// Whose topics.
+    pub namespace: Namespace,
+    /// What about them.
+    pub query: TopicQuery,
+    /// The promise.
+    pub level: Level,
+    /// Bound on staleness, for [`Level::None`].
+    pub freshness: Option<Freshness>,
+    /// Wait until at least this log index is applied where the read runs.
+    pub min_index: Option<u64>,
+}
+
 /// Where a request was served.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ServedBy {
@@ -124,6 +140,17 @@ pub struct ReadAnswer {
 pub struct KvAnswer {
     /// What was found.
     pub found: KvFound,
+    /// The log index, for reads that went through the log.
+    pub index: Option<u64>,
+    /// Who read.
+    pub served_by: ServedBy,
+}
+
+/// The answer to a question about durable topics.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TopicsAnswer {
+    /// What was found.
+    pub found: TopicFound,
     /// The log index, for reads that went through the log.
     pub index: Option<u64>,
     /// Who read.

@@ -135,6 +135,20 @@ impl Cluster {
                 let deadline = Instant::now() + timeout.min(TIMEOUT_MAX);
                 Ok(PeerResponse::KvChange(self.wait_kv_change(&namespace, after, deadline).await?))
             }
+            PeerRequest::ReadTopics { .. } if !self.is_leader() => Err(self.not_leader()),
+            PeerRequest::ReadTopics { read, timeout } => {
+                let found = self.find_as_leader(&read, Instant::now() + timeout.min(TIMEOUT_MAX)).await?;
+                Ok(PeerResponse::Topics { found, index: None })
+            }
+            PeerRequest::ReadTopicsAt { read, timeout } => {
+                let answer = self.answer(read, Hop::Forbidden, Instant::now() + timeout.min(TIMEOUT_MAX)).await;
+                let Answer { found, index, .. } = answer.map_err(|error| self.or_leader(error))?;
+                Ok(PeerResponse::Topics { found, index })
+            }
+            PeerRequest::WaitTopicsChange { namespace, after, timeout } => {
+                let deadline = Instant::now() + timeout.min(TIMEOUT_MAX);
+                Ok(PeerResponse::TopicsChange(self.wait_topics_change(&namespace, after, deadline).await?))
+            }
             PeerRequest::TransferLeader { to } if member => {
                 self.transfer_leader_here(to).await.map(|()| PeerResponse::Done).map_err(leader_error)
             }
@@ -154,7 +168,7 @@ impl Cluster {
 
 /// What a gateway's callers may do: change data, and sign up.
 fn is_open_to_gateways(command: &Command) -> bool {
-    matches!(command, Command::Execute(_) | Command::Kv(_) | Command::CreateNamespace { .. })
+    matches!(command, Command::Execute(_) | Command::Kv(_) | Command::Topics(_) | Command::CreateNamespace { .. })
 }
 
 fn peer_error(error: ProposeError) -> PeerError {

@@ -20,8 +20,8 @@ const IN_FLIGHT_KIB_MAX: usize = 512 * 1024;
 impl Cluster {
     /// Puts a command through the log and waits until it is applied on the leader.
     ///
-    /// While there is no leader it waits for one, a few seconds at most. A command with an idempotency key is tried
-    /// again when its outcome is unknown; any other is not.
+    /// While there is no leader it waits for one, a few seconds at most. A command with an idempotency key, or that only
+    /// stores messages, is tried again when its outcome is unknown; any other is not.
     ///
     /// # Errors
     /// [`ClusterError`]; its [`outcome`](ClusterError::outcome) says whether the command may have taken effect. A
@@ -93,6 +93,7 @@ impl Attempts {
         let repeatable = match command {
             Command::Execute(execute) => execute.idempotency.is_some(),
             Command::Kv(kv) => kv.idempotency.is_some(),
+            Command::Topics(change) => change.is_repeatable(),
             _ => false,
         };
         Attempts { search: Search::until(deadline), repeatable, unknown: false }
@@ -172,6 +173,7 @@ fn size_of(command: &Command) -> usize {
     match command {
         Command::Execute(execute) => execute.statements.iter().map(size_of_statement).sum(),
         Command::Kv(kv) => kv.ops.iter().map(|op| op.bytes() as usize + size_of_val(op)).sum(),
+        Command::Topics(change) => change.ops.iter().map(|op| op.stored_bytes() as usize + size_of_val(op)).sum(),
         Command::Load { database, .. } => database.len(),
         _ => 256,
     }

@@ -1,4 +1,5 @@
-//! Three nodes in one process, over real sockets and files: what holds of keys whichever node is asked.
+//! Three nodes in one process, over real sockets and files: what holds of keys and of durable topics whichever node is
+//! asked.
 
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
@@ -6,13 +7,14 @@ use std::time::{Duration, Instant};
 use tempfile::TempDir;
 
 use super::peer_api::{PeerError, PeerRequest, PeerResponse};
-use super::{Cluster, ClusterError, KvRead, Level, Limits, Read};
+use super::{Cluster, ClusterError, KvRead, Level, Limits, Read, TopicsRead};
 use crate::mesh::{GossipSources, Identity, Inbound, Mesh, MeshConfig, PeerExchange, Protocol};
 use crate::raft::{Peer, Raft, RaftOptions, RaftOwner};
 use crate::tasks::Tasks;
 use crate::types::command::Refusal;
+use crate::types::durable::{MessageId, OnGap, Retain, TopicEffect, TopicFound, TopicOp, TopicQuery, TopicVerdict};
 use crate::types::kv::{Condition, Expiry, KvEffect, KvFound, KvOp, KvQuery, KvValues, KvVerdict};
-use crate::types::{ClusterId, Command, Kv, Namespace, NodeId, Outcome, Statement};
+use crate::types::{ClusterId, Command, Kv, Namespace, NodeId, Outcome, Statement, TopicChange};
 
 /// Longest a test waits for anything; a loaded machine needs some of it.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -249,5 +251,135 @@ async fn a_node_asked_for_itself_answers_or_says_who_leads() {
             other => panic!("{other:?}"),
         }
     }
+    stop(nodes).await;
+}
+
+fn topics(ops: Vec<TopicOp>) -> Command {
+    Command::Topics(TopicChange::new(Namespace::default_namespace(), ops))
+}
+
+fn configure(topic: &str, retain: Retain) -> TopicOp {
+    TopicOp::Configure { topic: topic.parse().expect("a topic"), retain }
+}
+
+fn publish(topic: &str, id: u8) -> TopicOp {
+    TopicOp::Publish {
+        topic: topic.parse().expect("a topic"),
+        publisher: "somebody".to_owned(),
+        message_id: MessageId::from_bytes([id; 16]),
+        data: vec![id],
+    }
+}
+
+/// What one change of topics did.
+async fn change_topics(node: &Node, op: TopicOp) -> (TopicEffect, u64) {
+    let applied = node.cluster.submit(topics(vec![op]), deadline()).await.expect("submits");
+    let Outcome::Topics(outcome) = &applied.outcome else { panic!("{applied:?}") };
+    match &outcome.verdict {
+        TopicVerdict::Done(effects) => (effects[0], applied.index),
+        other => panic!("{other:?}"),
+    }
+}
+
+fn messages(filter: &str, after: u64, level: Level, min_index: Option<u64>) -> TopicsRead {
+    let filter = filter.parse().expect("a filter");
+    let query = TopicQuery::Messages { filter, after, on_gap: OnGap::Tell, count_max: 100, bytes_max: 1 << 20 };
+    TopicsRead { namespace: Namespace::default_namespace(), query, level, freshness: None, min_index }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn messages_published_anywhere_are_read_everywhere_in_order_once() {
+    let nodes = three().await;
+    change_topics(&nodes[1], configure("a.x", Retain::newest(3))).await;
+    change_topics(&nodes[2], configure("a.y", Retain::newest(100))).await;
+    let mut published = Vec::new();
+    let mut last_index = 0;
+    for (round, writer) in nodes.iter().cycle().take(6).enumerate() {
+        let (topic, id) = (["a.x", "a.y"][round % 2], round as u8);
+        let (effect, _) = change_topics(writer, publish(topic, id)).await;
+        let TopicEffect::Published { seq } = effect else { panic!("{effect:?}") };
+        published.push((seq, id));
+        // Sent again, to another node.
+        let (again, index) = change_topics(&nodes[(round + 1) % 3], publish(topic, id)).await;
+        assert_eq!(again, TopicEffect::AlreadyPublished { seq });
+        last_index = index;
+    }
+    for node in &nodes {
+        for level in [Level::Linearizable, Level::Weak, Level::Strong, Level::Auto, Level::None] {
+            let min_index = (level == Level::None).then_some(last_index);
+            let read = messages("a.*", 0, level, min_index);
+            let answer = node.cluster.read_topics(read, deadline()).await.expect("reads");
+            let TopicFound::Messages { messages, next_after, newest, .. } = answer.found else { panic!("{answer:?}") };
+            let got: Vec<_> = messages.iter().map(|message| (message.seq, message.data[0])).collect();
+            assert_eq!((got, next_after), (published.clone(), newest), "{level:?}");
+            assert_eq!(answer.index.is_some(), level == Level::Strong);
+        }
+    }
+    let (effect, index) = change_topics(&nodes[0], publish("a.x", 9)).await;
+    assert!(matches!(effect, TopicEffect::Published { .. }));
+    let dropped = published[0].0;
+    for node in &nodes {
+        let ask =
+            |filter, after| node.cluster.read_topics(messages(filter, after, Level::None, Some(index)), deadline());
+        let gone = ask("a.x", 0).await.expect("reads").found;
+        assert!(matches!(gone, TopicFound::Gone { resume_after, .. } if resume_after == dropped), "{gone:?}");
+        for (filter, after) in [("a.x", dropped), ("a.y", 0)] {
+            let found = ask(filter, after).await.expect("reads").found;
+            assert!(matches!(&found, TopicFound::Messages { messages, .. } if messages.len() == 3), "{found:?}");
+        }
+    }
+    let (_, sums) = nodes[0].cluster.verify(deadline()).await.expect("verifies");
+    let sums: Vec<_> = sums.into_iter().map(|(_, sum)| sum.expect("a checksum")).collect();
+    assert_eq!(sums.len(), 3);
+    assert!(sums.windows(2).all(|two| two[0] == two[1]));
+    stop(nodes).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_waits_for_messages_is_woken_on_any_node_and_only_for_its_namespace() {
+    let nodes = three().await;
+    let (default, other) = (Namespace::default_namespace(), "other".parse::<Namespace>().expect("a namespace"));
+    nodes[0].cluster.submit(Command::CreateNamespace { namespace: other.clone() }, deadline()).await.expect("makes it");
+    let waiting = |after| {
+        let (cluster, default) = (nodes[1].cluster.clone(), default.clone());
+        async move { cluster.wait_topics_change(&default, after, deadline()).await }
+    };
+    let soon = Instant::now() + Duration::from_millis(300);
+    assert_eq!(nodes[1].cluster.wait_topics_change(&default, 1 << 40, soon).await, Err(ClusterError::Timeout));
+    change_topics(&nodes[2], configure("t", Retain::newest(3))).await;
+    let first = waiting(0).await.expect("hears of the topic");
+    let (next, published) = tokio::join!(waiting(first), change_topics(&nodes[2], publish("t", 1)));
+    assert_eq!((next, published.0), (Ok(first + 1), TopicEffect::Published { seq: first + 1 }));
+    // Keys have numbers of their own.
+    nodes[0].cluster.submit(put("k", "1", Condition::Always), deadline()).await.expect("puts");
+    let soon = Instant::now() + Duration::from_millis(300);
+    assert_eq!(nodes[1].cluster.wait_topics_change(&default, first + 1, soon).await, Err(ClusterError::Timeout));
+    // Nothing of it is to be found from the other namespace.
+    for query in [TopicQuery::Configured, messages(">", 0, Level::Weak, None).query] {
+        let read = TopicsRead {
+            namespace: other.clone(),
+            query,
+            level: Level::Linearizable,
+            freshness: None,
+            min_index: None,
+        };
+        let found = nodes[1].cluster.read_topics(read, deadline()).await.expect("reads").found;
+        let empty = match &found {
+            TopicFound::Configured { topics, .. } => topics.is_empty(),
+            TopicFound::Messages { messages, oldest_kept, .. } => messages.is_empty() && oldest_kept.is_none(),
+            _ => false,
+        };
+        assert!(empty, "{found:?}");
+    }
+    let stranger = Command::Topics(TopicChange::new(other.clone(), vec![publish("t", 2)]));
+    let applied = nodes[1].cluster.submit(stranger, deadline()).await.expect("answers");
+    let Outcome::Topics(outcome) = &applied.outcome else { panic!("{applied:?}") };
+    assert_eq!(outcome.verdict, TopicVerdict::NotDurable { op: 0 });
+    let (ended, dropped) = tokio::join!(
+        nodes[0].cluster.wait_topics_change(&other, u64::MAX / 2, deadline()),
+        nodes[0].cluster.submit(Command::DropNamespace { namespace: other.clone() }, deadline()),
+    );
+    dropped.expect("drops");
+    assert_eq!(ended, Err(ClusterError::NoSuchNamespace(other)));
     stop(nodes).await;
 }

@@ -3,8 +3,9 @@
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
-use super::message::{Message, MessageId, Parts};
+use super::message::{Message, Parts};
 use super::presence::Member;
+use crate::types::durable::MessageId;
 use crate::types::{Namespace, Topic};
 
 /// A frame. The one who signed it is known from the mesh.
@@ -28,8 +29,7 @@ pub(super) enum Content {
 pub(super) struct Sent {
     namespace: Namespace,
     topic: Topic,
-    publisher_id: u64,
-    number: u64,
+    id: MessageId,
     publisher: String,
     seq: u64,
     unix_ms: i64,
@@ -42,8 +42,7 @@ impl From<&Message> for Sent {
         Sent {
             namespace: message.namespace.clone(),
             topic: message.topic.clone(),
-            publisher_id: message.id.publisher,
-            number: message.id.number,
+            id: message.id,
             publisher: message.publisher.to_string(),
             seq: message.seq,
             unix_ms: message.unix_ms,
@@ -54,8 +53,7 @@ impl From<&Message> for Sent {
 
 impl From<Sent> for Message {
     fn from(sent: Sent) -> Message {
-        let Sent { namespace, topic, publisher_id, number, publisher, seq, unix_ms, data } = sent;
-        let id = MessageId { publisher: publisher_id, number };
+        let Sent { namespace, topic, id, publisher, seq, unix_ms, data } = sent;
         let (publisher, data) = (publisher.into(), Bytes::from(data));
         Parts { namespace, topic, id, publisher, seq, unix_ms, data }.into()
     }

@@ -1,29 +1,13 @@
 //! A message, who published it, and where it stands among that publisher's others.
 
 use std::collections::HashMap;
-use std::fmt;
 use std::sync::{Arc, Mutex, OnceLock};
 
 use bytes::Bytes;
 
+use crate::types::durable::MessageId;
 use crate::types::limits::PUBLISHER_TOPICS_MAX;
 use crate::types::{Namespace, Topic};
-
-/// Names a message in the whole cluster: the publisher's number and the message's among its messages.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct MessageId {
-    /// Drawn at random when the publisher began.
-    pub publisher: u64,
-    /// From 1.
-    pub number: u64,
-}
-
-/// 32 hex digits.
-impl fmt::Display for MessageId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:016x}{:016x}", self.publisher, self.number)
-    }
-}
 
 /// A message as subscribers get it. Shared by all of them.
 #[derive(Debug)]
@@ -118,7 +102,7 @@ impl Counts {
         self.number += 1;
         let seq = self.topics.entry(topic.clone()).or_default();
         *seq += 1;
-        (MessageId { publisher: self.publisher, number: self.number }, *seq)
+        (MessageId::counted(self.publisher, self.number), *seq)
     }
 }
 
@@ -159,17 +143,21 @@ mod tests {
         };
         let (first, second, other) = (next("a"), next("a"), next("b"));
         assert_eq!((first.0, second.0, other.0), (1, 2, 1));
-        assert_eq!([first.1.number, second.1.number, other.1.number], [1, 2, 3]);
-        assert_eq!(first.1.publisher, other.1.publisher);
-        assert_eq!(first.1.to_string().len(), 32);
+        let number = |id: MessageId| u128::from_be_bytes(*id.as_bytes());
+        assert_eq!([second, other].map(|(_, id)| number(id) - number(first.1)), [1, 2]);
+    }
+
+    fn publisher_of(id: MessageId) -> [u8; 8] {
+        std::array::from_fn(|place| id.as_bytes()[place])
     }
 
     #[test]
     fn a_publisher_in_too_many_topics_begins_anew() {
         let publisher = Publisher::new(Namespace::default_namespace(), "key:1");
         let next = |topic: String| {
-            publisher
-                .next(topic.parse().expect("a topic"), Bytes::new(), 0, |message| (message.seq, message.id.publisher))
+            publisher.next(topic.parse().expect("a topic"), Bytes::new(), 0, |message| {
+                (message.seq, publisher_of(message.id))
+            })
         };
         let (_, before) = next("0".to_owned());
         for n in 1..PUBLISHER_TOPICS_MAX {

@@ -13,6 +13,7 @@
 //! In reading order: [`message`], [`mailbox`] (what waits for one subscriber), [`hub`] (who subscribes here), [`frame`]
 //! and [`order`] (what travels, and its order), [`relay`] (to other processes and from them), [`presence`] (who is there).
 
+pub mod durable;
 mod frame;
 mod hub;
 mod mailbox;
@@ -36,12 +37,13 @@ use self::presence::{Presence, TELL_EVERY};
 use self::relay::{Outbox, Receiver, Sender};
 use crate::mesh::{GossipInbox, Gossiped, Mesh, Shards};
 use crate::tasks::Tasks;
+use crate::types::durable::MessageId;
 use crate::types::limits::MESSAGE_BYTES_MAX;
 use crate::types::{Namespace, Topic};
 
 pub use hub::{Inbox, SubscribeError, Subscriber};
 pub use mailbox::{Delivery, Gap};
-pub use message::{Message, MessageId, Publisher, Rendering};
+pub use message::{Message, Publisher, Rendering};
 pub use presence::Member;
 
 /// When a publisher is answered.

@@ -20,8 +20,8 @@ use tokio::sync::{mpsc, oneshot, watch};
 
 use super::checksum::{Checksums, Marks};
 use super::databases::{Databases, SharedReaders};
+use super::feeds::Feeds;
 use super::files;
-use super::kv_feeds::KvFeeds;
 use super::log_store::LogStore;
 use super::snapshot::{FencedFile, FencedSnapshot};
 use super::system::{System, SystemView, Touched};
@@ -29,7 +29,7 @@ use super::type_config::{Entry, LogData, LogId, SnapshotMeta, StoredMembership};
 use crate::sql::{self, BatchEntry, Change, Checkpoint};
 use crate::types::command::{Execute, Refusal};
 use crate::types::limits::FENCED_WAL_BYTES_MAX;
-use crate::types::{Command, Envelope, Kv, Namespace, Outcome, Stamp};
+use crate::types::{Command, Envelope, Kv, Namespace, Outcome, Stamp, TopicChange};
 
 /// Work waiting for the apply thread; openraft hands over one batch at a time, the rest is rare.
 const QUEUE_MAX: usize = 64;
@@ -75,7 +75,8 @@ pub struct StateView {
     pub(super) system: Arc<RwLock<Arc<SystemView>>>,
     pub(super) progress: watch::Receiver<Progress>,
     pub(super) checksums: Checksums,
-    pub(super) kv_feeds: KvFeeds,
+    pub(super) kv_feeds: Feeds,
+    pub(super) topic_feeds: Feeds,
     /// Index of the last entry that changed the accounts.
     pub(super) accounts_index: Arc<AtomicU64>,
 }
@@ -102,8 +103,13 @@ impl StateView {
     }
 
     /// Who waits for changes of keys.
-    pub fn kv_feeds(&self) -> &KvFeeds {
+    pub fn kv_feeds(&self) -> &Feeds {
         &self.kv_feeds
+    }
+
+    /// Who waits for stored messages and for changes of the set of durable topics.
+    pub fn topic_feeds(&self) -> &Feeds {
+        &self.topic_feeds
     }
 
     /// Content hashes taken at [`Command::Checksum`] entries.
@@ -175,7 +181,8 @@ impl ApplyThread {
             progress: progress_receiver,
             checksums: Checksums::new(),
             accounts_index: Arc::default(),
-            kv_feeds: KvFeeds::default(),
+            kv_feeds: Feeds::default(),
+            topic_feeds: Feeds::default(),
         };
         let mut owner = Owner::open(directories, readers, progress, view.clone())?;
         owner.find_resume_point(log)?;
@@ -218,6 +225,7 @@ struct Waiting {
 enum OwnedChange {
     Execute(Execute),
     Kv(Kv),
+    Topics(TopicChange),
 }
 
 impl OwnedChange {
@@ -225,6 +233,7 @@ impl OwnedChange {
         match self {
             OwnedChange::Execute(execute) => &execute.namespace,
             OwnedChange::Kv(kv) => &kv.namespace,
+            OwnedChange::Topics(change) => &change.namespace,
         }
     }
 
@@ -232,6 +241,7 @@ impl OwnedChange {
         match self {
             OwnedChange::Execute(execute) => Change::Execute(execute),
             OwnedChange::Kv(kv) => Change::Kv(kv),
+            OwnedChange::Topics(change) => Change::Topics(change),
         }
     }
 }
@@ -352,6 +362,7 @@ impl Owner {
                     let change = match command {
                         Command::Execute(execute) => OwnedChange::Execute(execute),
                         Command::Kv(kv) => OwnedChange::Kv(kv),
+                        Command::Topics(change) => OwnedChange::Topics(change),
                         command => {
                             self.write_waiting(&mut waiting, &mut outcomes)?;
                             outcomes[position] = self.barrier(entry.log_id, stamp, command)?;
@@ -377,6 +388,7 @@ impl Owner {
         // Watchers look again, and must see by then that the namespace is gone.
         for namespace in self.dropped.drain(..) {
             self.view.kv_feeds.end(&namespace);
+            self.view.topic_feeds.end(&namespace);
         }
         Ok(outcomes)
     }
@@ -400,6 +412,7 @@ impl Owner {
             let database = self.databases.writer(&namespace, incarnation).map_err(fatal)?;
             let results = database.apply(&batch).map_err(fatal)?;
             self.view.kv_feeds.tell(&namespace, database.newest_kv_change());
+            self.view.topic_feeds.tell(&namespace, database.newest_topic_change());
             for (command, outcome) in commands.iter().zip(results) {
                 outcomes[command.position] = outcome;
             }
@@ -421,7 +434,7 @@ impl Owner {
         let replayed = !self.is_new(id);
         let system = &mut self.system;
         let outcome = match command {
-            Command::Execute(_) | Command::Kv(_) => unreachable!("the caller collects these"),
+            Command::Execute(_) | Command::Kv(_) | Command::Topics(_) => unreachable!("the caller collects these"),
             Command::Load { namespace, database } => return self.load(index, replayed, &namespace, &database),
             Command::Checksum => {
                 self.take_checksum(index)?;
@@ -469,7 +482,7 @@ impl Owner {
         Ok(Outcome::Done)
     }
 
-    /// What was loaded takes the place of the SQL database; the namespace's keys stay.
+    /// What was loaded takes the place of the SQL database; the namespace's keys and durable topics stay.
     fn load(&mut self, index: u64, replayed: bool, namespace: &Namespace, database: &[u8]) -> io::Result<Outcome> {
         if namespace.is_reserved() {
             return Ok(Outcome::Refused(Refusal::ReservedNamespace(namespace.clone())));
@@ -602,6 +615,7 @@ impl Owner {
         self.resume_from = self.system.applied();
         self.publish(0);
         self.view.kv_feeds.end_all();
+        self.view.topic_feeds.end_all();
         Ok(())
     }
 

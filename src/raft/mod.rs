@@ -5,7 +5,7 @@
 //! in the namespace's database → the proposer gets its outcome.
 //!
 //! In reading order: [`type_config`] (what openraft is told), [`codec`] and [`wire`] (our bytes), [`log_file`] and
-//! [`log_store`] (the log), [`system`], [`databases`] and [`apply`] (the state), [`kv_feeds`] (who waits for it), [`snapshot`] and [`transfer`]
+//! [`log_store`] (the log), [`system`], [`databases`] and [`apply`] (the state), [`feeds`] (who waits for it), [`snapshot`] and [`transfer`]
 //! (catching up), [`network`] and [`serve`] (the traffic), [`handle`] (the face).
 
 mod append_session;
@@ -13,10 +13,10 @@ mod apply;
 mod checksum;
 mod codec;
 mod databases;
+mod feeds;
 mod files;
 mod frames;
 mod handle;
-mod kv_feeds;
 mod log_file;
 mod log_store;
 mod network;
@@ -32,9 +32,9 @@ mod wire;
 pub use apply::{Progress, StateView};
 pub use checksum::{Checksum, Checksums};
 pub use databases::SharedReaders;
+pub use feeds::Feeds;
 pub(crate) use frames::{FrameReader, put_frame, send_frame};
 pub use handle::{Follower, ProposeError, Raft, RaftOptions, RaftOwner, RaftStartError, RaftState, Status};
-pub use kv_feeds::KvFeeds;
 pub use log_file::LogFileError;
 pub use system::{SystemError, SystemView};
 pub use type_config::{Peer, TypeConfig};

@@ -54,7 +54,7 @@ pub(super) async fn through_the_log(
     let Executed { results, replayed } = match applied.outcome {
         Outcome::Executed(executed) => executed,
         Outcome::Refused(refusal) => return Err(failed(refusal.into())),
-        Outcome::None | Outcome::Done | Outcome::Admitted | Outcome::Kv(_) => Executed::default(),
+        Outcome::None | Outcome::Done | Outcome::Admitted | Outcome::Kv(_) | Outcome::Topics(_) => Executed::default(),
     };
     let mut answer = call.results(&style, &results, &applied.served_by, Some(applied.index))?;
     if replayed == Replayed::Yes {

@@ -15,9 +15,8 @@ use super::admission::trusted;
 use super::database::Database;
 use super::error::{AdoptError, SqlError, is_fatal, message, primary_code};
 use super::internal::{self, Applied, Sticky};
-use super::kv::{self, Totals};
 use super::tables::{quoted, stored_tables};
-use super::{connection, effects};
+use super::{connection, effects, kv, topics};
 
 /// The first bytes of every SQLite file.
 const HEADER: &[u8; 16] = b"SQLite format 3\0";
@@ -26,7 +25,7 @@ const HEADER: &[u8; 16] = b"SQLite format 3\0";
 /// internal tables (removing those that it came with), switches it to WAL, and fsyncs it. Nobody else may have it open.
 /// The same bytes give the same content everywhere.
 ///
-/// The keys of the database that it takes the place of are carried over: what is loaded is SQL.
+/// Keys and durable topics of the database that it takes the place of are carried over: what is loaded is SQL.
 ///
 /// # Errors
 /// [`AdoptError::Unusable`] when the file's owner has to do something, [`AdoptError::Sql`] when this machine fails.
@@ -36,7 +35,7 @@ pub fn adopt(path: &Path, applied_index: u64, instead_of: Option<&Database>) -> 
     let connection = connection::open_plain(path).map_err(|error| unusable(path, error))?;
     prepare(&connection, applied_index).map_err(|error| unusable(path, error))?.map_err(refuse)?;
     if let Some(database) = instead_of {
-        carry_keys_over(database, &connection, applied_index).map_err(SqlError::storage(path))?;
+        carry_over(database, &connection, applied_index).map_err(SqlError::storage(path))?;
     }
     connection.pragma_update(None, "journal_mode", "WAL").map_err(SqlError::storage(path))?;
     connection.close().map_err(|(_, error)| unusable(path, error))
@@ -85,17 +84,15 @@ fn prepare(connection: &Connection, applied_index: u64) -> rusqlite::Result<Resu
     connection.execute_batch("DROP TABLE IF EXISTS sqlite_stat1; DROP TABLE IF EXISTS sqlite_stat4")?;
     internal::remove(connection)?;
     internal::create(connection)?;
-    internal::write(
-        connection,
-        Applied { index: applied_index, sticky: Sticky::default(), kv: Totals::beginning_at(applied_index) },
-    )?;
+    internal::write(connection, Applied::beginning_at(applied_index))?;
     Ok(Ok(()))
 }
 
-fn carry_keys_over(from: &Database, to: &Connection, applied_index: u64) -> rusqlite::Result<()> {
+fn carry_over(from: &Database, to: &Connection, applied_index: u64) -> rusqlite::Result<()> {
     to.execute_batch("BEGIN IMMEDIATE")?;
-    trusted(|| kv::carry_over(&from.connection, to))?;
-    internal::write(to, Applied { index: applied_index, sticky: Sticky::default(), kv: from.kv_totals() })?;
+    trusted(|| kv::carry_over(&from.connection, to).and_then(|()| topics::carry_over(&from.connection, to)))?;
+    let (kv, topics) = (from.kv_totals(), from.topic_totals());
+    internal::write(to, Applied { index: applied_index, sticky: Sticky::default(), kv, topics })?;
     to.execute_batch("COMMIT")
 }
 

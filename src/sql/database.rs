@@ -22,12 +22,14 @@ use super::entry::{End, EntryRun, KILLS_MAX, Poison};
 use super::error::SqlError;
 use super::idempotency::{self, Kept, Known};
 use super::internal::{self, Applied, Sticky};
-use super::kv::{KvRun, Totals};
+use super::kv::{self, KvRun};
 use super::page_limit::{self, PageLimit};
 use super::statement::run_own;
+use super::topics::{self, TopicRun};
 use super::{clock_vfs, effects, ffi, meter, randomness, text};
 use crate::types::Statement;
 use crate::types::command::{Execute, Executed, IdempotencyKey, Outcome, Replayed, Stamp};
+use crate::types::durable::{TopicChange, TopicOp, TopicOutcome, TopicVerdict};
 use crate::types::kv::{Kv, KvOp, KvOutcome, KvVerdict};
 
 pub use super::checkpoint::Checkpoint;
@@ -73,6 +75,8 @@ pub enum Change<'a> {
     Execute(&'a Execute),
     /// Change keys.
     Kv(&'a Kv),
+    /// Change durable topics.
+    Topics(&'a TopicChange),
 }
 
 impl Change<'_> {
@@ -80,6 +84,7 @@ impl Change<'_> {
         match self {
             Change::Execute(execute) => execute.idempotency.as_ref(),
             Change::Kv(kv) => kv.idempotency.as_ref(),
+            Change::Topics(change) => change.idempotency.as_ref(),
         }
     }
 
@@ -89,6 +94,8 @@ impl Change<'_> {
             // Noting that something is gone may take a page before one becomes free. Who deletes must not be refused.
             Change::Kv(kv) if kv.ops.iter().all(|op| matches!(op, KvOp::Delete { .. })) => None,
             Change::Kv(kv) => kv.database_bytes_max,
+            Change::Topics(change) if change.ops.iter().all(|op| matches!(op, TopicOp::Remove { .. })) => None,
+            Change::Topics(change) => change.database_bytes_max,
         }
     }
 }
@@ -104,7 +111,8 @@ enum Run {
 #[derive(Clone, Copy)]
 struct Counters {
     sticky: Sticky,
-    kv: Totals,
+    kv: kv::Totals,
+    topics: topics::Totals,
 }
 
 /// Ends the entry time, the page limit and the step budget of this thread, however the batch ends.
@@ -133,7 +141,7 @@ impl Database {
     /// As [`Database::open`].
     pub fn create(path: &Path, applied_index: u64) -> Result<Database, SqlError> {
         let mut database = Database::open(path)?;
-        let applied = Applied { index: applied_index, kv: Totals::beginning_at(applied_index), ..database.applied };
+        let applied = Applied::beginning_at(applied_index);
         internal::write(&database.connection, applied).map_err(SqlError::storage(path))?;
         database.applied = applied;
         Ok(database)
@@ -173,13 +181,23 @@ impl Database {
     }
 
     /// What the keys come to.
-    pub(super) fn kv_totals(&self) -> Totals {
+    pub(super) fn kv_totals(&self) -> kv::Totals {
         self.applied.kv
+    }
+
+    /// What the durable topics come to.
+    pub(super) fn topic_totals(&self) -> topics::Totals {
+        self.applied.topics
     }
 
     /// The number of the newest change of a key.
     pub fn newest_kv_change(&self) -> u64 {
         self.applied.kv.newest
+    }
+
+    /// The number of the newest stored message, or change of the set of durable topics.
+    pub fn newest_topic_change(&self) -> u64 {
+        self.applied.topics.newest
     }
 
     /// The file.
@@ -238,7 +256,8 @@ impl Database {
     fn run(&mut self, entries: &[BatchEntry<'_>], poisons: &[Poison]) -> Result<Run, SqlError> {
         self.control("/*debros*/ BEGIN IMMEDIATE")?;
         let mut outcomes = Vec::with_capacity(entries.len());
-        let mut counters = Counters { sticky: self.applied.sticky, kv: self.applied.kv };
+        let Applied { sticky, kv, topics, .. } = self.applied;
+        let mut counters = Counters { sticky, kv, topics };
         for (position, entry) in entries.iter().enumerate() {
             match self.run_entry(entry, poisons, &mut counters) {
                 Ok(Ok(outcome)) => outcomes.push(outcome),
@@ -254,8 +273,8 @@ impl Database {
             }
         }
         let index = entries.last().map_or(self.applied.index, |entry| entry.index);
-        let Counters { sticky, kv } = counters;
-        let applied = Applied { index, sticky, kv };
+        let Counters { sticky, kv, topics } = counters;
+        let applied = Applied { index, sticky, kv, topics };
         internal::write(&self.connection, applied).map_err(SqlError::storage(&self.path))?;
         self.control("/*debros*/ COMMIT")?;
         self.applied = applied;
@@ -281,6 +300,7 @@ impl Database {
         let ran = match change {
             Change::Execute(execute) => self.execute(stamp, execute, poisons, counters)?,
             Change::Kv(kv) => self.change_keys(entry, kv, poisons, counters)?,
+            Change::Topics(change) => self.change_topics(entry, change, poisons, counters)?,
         };
         let outcome = match ran {
             Ok(outcome) => outcome,
@@ -292,6 +312,7 @@ impl Database {
                     idempotency::kept(execute, &executed.results)
                 }
                 (Outcome::Kv(kv), _) => Kept::Kv(kv.verdict.clone()),
+                (Outcome::Topics(topics), _) => Kept::Topics(topics.verdict.clone()),
                 _ => unreachable!("each kind of change has its kind of outcome"),
             };
             self.page_limit.lift(&self.connection)?;
@@ -335,16 +356,31 @@ impl Database {
             return Ok(Ok(Outcome::Kv(KvOutcome { verdict, replayed })));
         }
         let mut run = KvRun { connection: &self.connection, index, stamp, totals: counters.kv };
-        match run.run(kv) {
-            Ok(verdict) => {
-                counters.kv = run.totals;
-                Ok(Ok(Outcome::Kv(KvOutcome { verdict, replayed })))
-            }
-            Err(error) => match page_limit::explains(&error) {
-                Some(over) => Ok(Err(Poison::whole(over))),
-                None => Err(error),
-            },
+        let ran = within_page_limit(run.run(kv))?;
+        Ok(ran.map(|verdict| {
+            counters.kv = run.totals;
+            Outcome::Kv(KvOutcome { verdict, replayed })
+        }))
+    }
+
+    fn change_topics(
+        &self,
+        entry: &BatchEntry<'_>,
+        change: &TopicChange,
+        poisons: &[Poison],
+        counters: &mut Counters,
+    ) -> rusqlite::Result<Result<Outcome, Poison>> {
+        let replayed = Replayed::No;
+        if let (Some(_), Some(bytes_max)) = (poisons.first(), change.database_bytes_max) {
+            let verdict = TopicVerdict::DatabaseFull { bytes_max };
+            return Ok(Ok(Outcome::Topics(TopicOutcome { verdict, replayed })));
         }
+        let mut run = TopicRun::new(&self.connection, entry.stamp, counters.topics);
+        let ran = within_page_limit(run.run(change))?;
+        Ok(ran.map(|verdict| {
+            counters.topics = run.totals;
+            Outcome::Topics(TopicOutcome { verdict, replayed })
+        }))
     }
 
     fn begin_entry(&mut self, stamp: Stamp, execute: &Execute) -> rusqlite::Result<()> {
@@ -393,6 +429,17 @@ impl Database {
     /// When that fails; nothing is lost then, the next open recovers.
     pub fn close(self) -> Result<(), SqlError> {
         self.connection.close().map_err(|(_, source)| SqlError::Storage { path: self.path, source })
+    }
+}
+
+/// Tells an entry that would make the file too large from a machine that fails.
+fn within_page_limit<T>(ran: rusqlite::Result<T>) -> rusqlite::Result<Result<T, Poison>> {
+    match ran {
+        Ok(verdict) => Ok(Ok(verdict)),
+        Err(error) => match page_limit::explains(&error) {
+            Some(over) => Ok(Err(Poison::whole(over))),
+            None => Err(error),
+        },
     }
 }
 

@@ -142,6 +142,11 @@ fn memory_is_available() -> bool {
 }
 
 /// A bare result code as an error.
+/// A row that no statement of ours has written: only what was damaged looks so.
+pub(super) fn damaged() -> rusqlite::Error {
+    from_code(rusqlite::ffi::SQLITE_CORRUPT)
+}
+
 pub(super) fn from_code(code: i32) -> rusqlite::Error {
     rusqlite::Error::SqliteFailure(ffi::Error::new(code), None)
 }

@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use super::statement::with_own;
 use super::text;
 use crate::types::command::{Execute, Executed, IdempotencyKey, Outcome, Refusal, Replayed, Stamp};
+use crate::types::durable::{TopicOutcome, TopicVerdict};
 use crate::types::kv::{KvOutcome, KvVerdict};
 use crate::types::limits::IDEMPOTENCY_TTL;
 use crate::types::statement::{Rows, StatementError, StatementErrorKind, StatementResult, Written};
@@ -54,6 +55,8 @@ pub(super) enum Kept {
     Results(Vec<StatementResult>),
     /// What became of changes of keys.
     Kv(KvVerdict),
+    /// What became of changes of durable topics.
+    Topics(TopicVerdict),
 }
 
 /// Stores an outcome in the open transaction.
@@ -118,6 +121,7 @@ fn decode(bytes: &[u8]) -> Outcome {
     match postcard::from_bytes(bytes) {
         Ok(Kept::Results(results)) => Outcome::Executed(Executed { results, replayed }),
         Ok(Kept::Kv(verdict)) => Outcome::Kv(KvOutcome { verdict, replayed }),
+        Ok(Kept::Topics(verdict)) => Outcome::Topics(TopicOutcome { verdict, replayed }),
         // Written by a build with another format: that it ran is still known.
         Err(_) => {
             let message = "the request was executed before; its result can no longer be read".to_owned();

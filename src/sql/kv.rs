@@ -10,10 +10,10 @@
 
 use std::collections::HashMap;
 
-use rusqlite::types::ToSqlOutput;
 use rusqlite::{Connection, OptionalExtension};
 
 use super::statement::with_own;
+use super::tables::copy_rows;
 use crate::types::Stamp;
 use crate::types::kv::{Kv, KvChangeKind, KvEffect, KvOp, KvQuotaKind, KvVerdict};
 use crate::types::limits::{KV_CHANGES_KEPT, KV_OPS_PER_REQUEST_MAX};
@@ -285,8 +285,7 @@ pub(super) fn kind_number(kind: KvChangeKind) -> i64 {
     }
 }
 
-/// Copies keys, their changes and totals from one file to another that has none. Row by row, in order: the same rows
-/// give the same file everywhere, also when the files' text encodings differ.
+/// Copies keys and their changes from one file to another that has none, in order.
 pub(super) fn carry_over(from: &Connection, to: &Connection) -> rusqlite::Result<()> {
     for (select, insert) in [
         (
@@ -303,15 +302,7 @@ pub(super) fn carry_over(from: &Connection, to: &Connection) -> rusqlite::Result
             "INSERT INTO sqlite_debros_kv_change VALUES(?, ?, ?, ?)",
         ),
     ] {
-        let (mut select, mut insert) = (from.prepare(select)?, to.prepare(insert)?);
-        let columns = select.column_count();
-        let mut rows = select.query([])?;
-        while let Some(row) = rows.next()? {
-            for column in 0..columns {
-                insert.raw_bind_parameter(column + 1, ToSqlOutput::Borrowed(row.get_ref(column)?))?;
-            }
-            insert.raw_execute()?;
-        }
+        copy_rows(from, to, select, insert)?;
     }
     Ok(())
 }

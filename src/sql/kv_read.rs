@@ -8,10 +8,10 @@ use std::time::Instant;
 use rusqlite::types::ValueRef;
 use rusqlite::{Connection, OptionalExtension, Row};
 
-use super::error::{ReadError, SqlError, from_code, primary_code};
+use super::error::{ReadError, damaged};
 use super::kv::kind_number;
-use super::readers::{Readers, Work, limit_values};
-use super::statement::{run_own, with_own};
+use super::readers::{Readers, Work, at_once};
+use super::statement::with_own;
 use crate::types::Key;
 use crate::types::kv::{KvChange, KvChangeKind, KvEntry, KvFound, KvQuery, KvValues};
 
@@ -34,32 +34,20 @@ impl Readers {
     /// # Errors
     /// [`ReadError`] when there is no answer.
     pub fn kv(&self, query: &KvQuery, options: &KvReadOptions) -> Result<KvFound, ReadError> {
-        let loan = self.loan()?;
-        let connection = loan.connection();
-        // Our own statements do nothing with values but copy them.
-        limit_values(connection, Work::Unbounded).map_err(SqlError::storage(self.path()))?;
-        options.work.arm(options.deadline);
-        let asked = Asked { connection, options };
-        let answer = match query {
-            KvQuery::Get { keys, values } if keys.len() == 1 => asked.get(keys, *values),
-            KvQuery::Get { keys, values } => asked.at_once(|| asked.get(keys, *values)),
-            KvQuery::List { prefix, after, keys_max, values } => {
-                asked.list(prefix.as_bytes(), after.as_ref(), *keys_max, *values)
+        self.ask(options.work, options.deadline, |connection| {
+            let asked = Asked { connection, options };
+            match query {
+                KvQuery::Get { keys, values } if keys.len() == 1 => asked.get(keys, *values),
+                KvQuery::Get { keys, values } => at_once(connection, || asked.get(keys, *values)),
+                KvQuery::List { prefix, after, keys_max, values } => {
+                    asked.list(prefix.as_bytes(), after.as_ref(), *keys_max, *values)
+                }
+                KvQuery::Changes { prefix, after, changes_max } => {
+                    at_once(connection, || asked.changes(prefix.as_bytes(), *after, *changes_max))
+                }
             }
-            KvQuery::Changes { prefix, after, changes_max } => {
-                asked.at_once(|| asked.changes(prefix.as_bytes(), *after, *changes_max))
-            }
-        };
-        answer.map_err(|error| match options.work {
-            Work::Quick if is_interrupt(&error) => ReadError::StepsExhausted,
-            Work::Unbounded if is_interrupt(&error) => ReadError::DeadlinePassed,
-            _ => SqlError::storage(self.path())(error).into(),
         })
     }
-}
-
-fn is_interrupt(error: &rusqlite::Error) -> bool {
-    primary_code(error) == rusqlite::ffi::SQLITE_INTERRUPT
 }
 
 struct Asked<'a> {
@@ -76,15 +64,6 @@ macro_rules! entry_columns {
 }
 
 impl Asked<'_> {
-    /// Runs several statements on one state of the file.
-    fn at_once(&self, ask: impl FnOnce() -> rusqlite::Result<KvFound>) -> rusqlite::Result<KvFound> {
-        run_own(self.connection, "/*debros*/ BEGIN")?;
-        let answer = ask();
-        // A connection with an open transaction is not given back to the pool, so a failure here harms nobody.
-        let ended = run_own(self.connection, "/*debros*/ COMMIT");
-        answer.and_then(|found| ended.map(|()| found))
-    }
-
     fn get(&self, keys: &[Key], values: KvValues) -> rusqlite::Result<KvFound> {
         let sql = concat!(
             "/*debros*/ SELECT ",
@@ -194,11 +173,6 @@ fn key_of(row: &Row<'_>, column: usize) -> rusqlite::Result<Key> {
         _ => None,
     };
     text.and_then(|text| text.parse().ok()).ok_or_else(damaged)
-}
-
-/// Only keys are written, so what is none was damaged.
-fn damaged() -> rusqlite::Error {
-    from_code(rusqlite::ffi::SQLITE_CORRUPT)
 }
 
 fn entry_of(row: &Row<'_>) -> rusqlite::Result<KvEntry> {

@@ -24,7 +24,7 @@
 //! | memory of one statement | `heap`: counted from large values on |
 //! | full disk, I/O errors, no memory | `error`: the node stops |
 //! | a namespace's size | `page_limit`: counted in pages, told apart from a full disk |
-//! | when a key expires | `kv`: by the entry's time |
+//! | when a key expires, when a message is too old | `kv`, `topics`: by the entry's time |
 //! | `localtime` | the process runs with `TZ=UTC`, which is the daemon's duty |
 
 mod admission;
@@ -50,6 +50,8 @@ mod scalar;
 mod statement;
 mod tables;
 mod text;
+mod topic_read;
+mod topics;
 
 pub mod backup;
 pub mod database;
@@ -76,6 +78,8 @@ mod replay_tests;
 mod resource_tests;
 #[cfg(test)]
 mod testing;
+#[cfg(test)]
+mod topics_tests;
 
 pub use adopt::adopt;
 pub use backup::BackupOptions;
@@ -87,3 +91,4 @@ pub use error::{AdoptError, ReadError, SqlError};
 pub use kv_read::KvReadOptions;
 pub use readers::{ReadOptions, Readers, Work};
 pub use snapshot::ReadSnapshot;
+pub use topic_read::TopicReadOptions;

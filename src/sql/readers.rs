@@ -14,7 +14,7 @@ use rusqlite::Connection;
 use rusqlite::limits::Limit;
 
 use super::bind::bind;
-use super::error::{ReadError, SqlError, failure};
+use super::error::{ReadError, SqlError, failure, primary_code};
 use super::statement::{Pieces, Prepared, ResultLimits, Trouble, collect, name_bytes, only_reads, run_own};
 use super::{connection, ffi, meter};
 use crate::types::command::Atomicity;
@@ -102,7 +102,7 @@ impl Work {
 
 /// Limits the values that a connection may make or meet: a single step on a large one can take longer than all of a
 /// quick read, and nothing stops it.
-pub(super) fn limit_values(connection: &Connection, work: Work) -> rusqlite::Result<()> {
+fn limit_values(connection: &Connection, work: Work) -> rusqlite::Result<()> {
     let bytes_max = match work {
         Work::Unbounded => SQL_VALUE_BYTES_MAX,
         Work::Quick => SQL_QUICK_VALUE_BYTES_MAX,
@@ -110,14 +110,27 @@ pub(super) fn limit_values(connection: &Connection, work: Work) -> rusqlite::Res
     connection.set_limit(Limit::SQLITE_LIMIT_LENGTH, bytes_max as i32).map(drop)
 }
 
+/// Runs several statements of our own on one state of the file.
+pub(super) fn at_once<T>(connection: &Connection, ask: impl FnOnce() -> rusqlite::Result<T>) -> rusqlite::Result<T> {
+    run_own(connection, "/*debros*/ BEGIN")?;
+    let answer = ask();
+    // A connection with an open transaction is not given back to the pool, so a failure here harms nobody.
+    let ended = run_own(connection, "/*debros*/ COMMIT");
+    answer.and_then(|found| ended.map(|()| found))
+}
+
+fn is_interrupt(error: &rusqlite::Error) -> bool {
+    primary_code(error) == rusqlite::ffi::SQLITE_INTERRUPT
+}
+
 /// A connection on loan; it returns to the pool when it is dropped.
-pub(super) struct Loan<'a> {
+struct Loan<'a> {
     pool: &'a Pool,
     connection: Option<Connection>,
 }
 
 impl Loan<'_> {
-    pub(super) fn connection(&self) -> &Connection {
+    fn connection(&self) -> &Connection {
         self.connection.as_ref().expect("a loan holds its connection until it is dropped")
     }
 }
@@ -174,9 +187,22 @@ impl Readers {
         &self.pool.path
     }
 
-    /// A connection for one question.
-    pub(super) fn loan(&self) -> Result<Loan<'_>, ReadError> {
-        self.pool.loan()
+    /// Asks with statements of our own, which do nothing with values but copy them: their size is not limited.
+    pub(super) fn ask<T>(
+        &self,
+        work: Work,
+        deadline: Instant,
+        question: impl FnOnce(&Connection) -> rusqlite::Result<T>,
+    ) -> Result<T, ReadError> {
+        let loan = self.pool.loan()?;
+        let connection = loan.connection();
+        limit_values(connection, Work::Unbounded).map_err(SqlError::storage(self.path()))?;
+        work.arm(deadline);
+        question(connection).map_err(|error| match work {
+            Work::Quick if is_interrupt(&error) => ReadError::StepsExhausted,
+            Work::Unbounded if is_interrupt(&error) => ReadError::DeadlinePassed,
+            _ => SqlError::storage(self.path())(error).into(),
+        })
     }
 
     /// Runs queries, one result per statement; a text without any statement has none. A write fails as

@@ -12,7 +12,9 @@ use super::database::{BatchEntry, Change, Database};
 use super::readers::Readers;
 use super::tables::{StoredTable, quoted, stored_tables};
 use super::testing::{execute, stamp, timeless};
+use crate::types::Topic;
 use crate::types::command::{Atomicity, Execute, Executed, IdempotencyKey, Outcome, RowsWanted};
+use crate::types::durable::{MessageId, Retain, TopicChange, TopicOp};
 use crate::types::kv::{Condition, Expiry, Kv, KvOp, KvQuota};
 use crate::types::statement::{Expect, Statement, Value};
 
@@ -125,6 +127,7 @@ enum Disturbance {
 enum Entry {
     Sql(Execute),
     Keys(Kv),
+    Topics(TopicChange),
 }
 
 impl Entry {
@@ -132,12 +135,17 @@ impl Entry {
         match self {
             Entry::Sql(execute) => Change::Execute(execute),
             Entry::Keys(kv) => Change::Kv(kv),
+            Entry::Topics(change) => Change::Topics(change),
         }
     }
 }
 
 fn entries() -> impl Strategy<Value = Vec<Entry>> {
-    let entry = prop_oneof![2 => sql_entry().prop_map(Entry::Sql), 1 => keys_entry().prop_map(Entry::Keys)];
+    let entry = prop_oneof![
+        2 => sql_entry().prop_map(Entry::Sql),
+        1 => keys_entry().prop_map(Entry::Keys),
+        1 => topics_entry().prop_map(Entry::Topics),
+    ];
     proptest::collection::vec(entry, 1..60)
 }
 
@@ -203,6 +211,47 @@ fn keys_entry() -> impl Strategy<Value = Kv> {
         database_bytes_max,
         idempotency: idempotency(key),
         ..Kv::new(crate::types::Namespace::default_namespace(), ops)
+    })
+}
+
+/// Makes the topics durable to which entries publish; these may change them again.
+fn topics_to_begin_with() -> TopicChange {
+    let bounds = [
+        Retain::newest(2),
+        Retain { age: Some(3_000), ..Retain::default() },
+        Retain { bytes: Some(1_000), ..Retain::default() },
+    ];
+    let ops = (0..).zip(bounds).map(|(number, retain)| TopicOp::Configure { topic: topic(number), retain });
+    TopicChange::new(crate::types::Namespace::default_namespace(), ops.collect())
+}
+
+fn topic(number: u8) -> Topic {
+    format!("topic.{number}").parse().expect("a topic")
+}
+
+fn topics_entry() -> impl Strategy<Value = TopicChange> {
+    let bound = |max: u64| proptest::option::of(1..max);
+    let retain = (bound(6), bound(20_000), bound(20_000)).prop_map(|(count, age, bytes)| Retain { count, age, bytes });
+    let bytes = prop_oneof![4 => 0_usize..300, 1 => Just(9_000_usize)];
+    let op = (0_u8..3, 0_u8..20, 0_u8..20, retain, bytes).prop_map(|(number, kind, id, retain, bytes)| {
+        let topic = topic(number);
+        match kind {
+            0 => TopicOp::Remove { topic },
+            1..=3 => TopicOp::Configure { topic, retain },
+            _ => TopicOp::Publish {
+                topic,
+                publisher: "p".repeat(bytes % 7),
+                message_id: MessageId::from_bytes([id; 16]),
+                data: vec![bytes as u8; bytes],
+            },
+        }
+    });
+    let entry = (proptest::collection::vec(op, 1..4), 2_u64..5, database_bytes_max(), 0_u8..30);
+    entry.prop_map(|(ops, topics_max, database_bytes_max, key)| TopicChange {
+        topics_max,
+        database_bytes_max,
+        idempotency: idempotency(key),
+        ..TopicChange::new(crate::types::Namespace::default_namespace(), ops)
     })
 }
 
@@ -360,6 +409,7 @@ fn the_same_log_gives_the_same_content_however_it_is_applied() {
     let mut runner = TestRunner::new_with_rng(config, TestRng::from_seed(RngAlgorithm::ChaCha, &seed_bytes));
     let outcome = runner.run(&(entries(), plan(), plan()), |(mut entries, first, second)| {
         entries.insert(0, Entry::Sql(execute(&SCHEMA)));
+        entries.insert(1, Entry::Topics(topics_to_begin_with()));
         let (left, right) = (run(&entries, &first), run(&entries, &second));
         for (at, (l, r)) in left.outcomes.iter().zip(&right.outcomes).enumerate() {
             prop_assert_eq!(l, r, "outcome of entry {}", at + 1);

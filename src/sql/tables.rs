@@ -1,6 +1,7 @@
-//! What tables a file has, for our own walks over all of its content.
+//! What tables a file has, for our own walks over all of its content, and how rows get from one file to another.
 
 use rusqlite::Connection;
+use rusqlite::types::ToSqlOutput;
 
 /// A table that stores rows itself.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -36,4 +37,19 @@ fn rowid_name(connection: &Connection, table: &str) -> rusqlite::Result<Option<&
 /// A name as an identifier in SQL text.
 pub(super) fn quoted(name: &str) -> String {
     format!("\"{}\"", name.replace('"', "\"\""))
+}
+
+/// Copies what one statement gives to where the other puts it, row by row: the same rows in the same order give the same
+/// file everywhere, also when the files' text encodings differ.
+pub(super) fn copy_rows(from: &Connection, to: &Connection, select: &str, insert: &str) -> rusqlite::Result<()> {
+    let (mut select, mut insert) = (from.prepare(select)?, to.prepare(insert)?);
+    let columns = select.column_count();
+    let mut rows = select.query([])?;
+    while let Some(row) = rows.next()? {
+        for column in 0..columns {
+            insert.raw_bind_parameter(column + 1, ToSqlOutput::Borrowed(row.get_ref(column)?))?;
+        }
+        insert.raw_execute()?;
+    }
+    Ok(())
 }

@@ -7,8 +7,10 @@ use tempfile::TempDir;
 use super::database::{BatchEntry, Change, Database};
 use super::kv_read::KvReadOptions;
 use super::readers::{ReadOptions, Readers, Work};
+use super::topic_read::TopicReadOptions;
 use crate::types::Namespace;
 use crate::types::command::{Atomicity, Execute, Outcome, RowsWanted, Stamp};
+use crate::types::durable::{TopicChange, TopicFound, TopicOutcome, TopicQuery};
 use crate::types::kv::{Kv, KvFound, KvOutcome, KvQuery};
 use crate::types::statement::{Statement, StatementErrorKind, StatementResult, Value, Written};
 
@@ -82,6 +84,24 @@ impl Fixture {
         let deadline = std::time::Instant::now() + std::time::Duration::from_secs(30);
         let options = KvReadOptions { now_unix_ms, deadline, bytes_max: 1024 * 1024, work: Work::Unbounded };
         self.readers.kv(query, &options).expect("answers")
+    }
+
+    /// One entry that changes durable topics, at a time of its own.
+    pub(super) fn change_topics_at(&mut self, unix_ms: i64, change: &TopicChange) -> TopicOutcome {
+        self.index += 1;
+        let stamp = Stamp { unix_ms, ..stamp(self.index) };
+        let entry = BatchEntry { index: self.index, stamp, change: Change::Topics(change) };
+        match self.database.apply(&[entry]).expect("applies").pop() {
+            Some(Outcome::Topics(outcome)) => outcome,
+            other => panic!("no outcome for topics: {other:?}"),
+        }
+    }
+
+    /// A question about durable topics.
+    pub(super) fn ask_topics(&self, query: &TopicQuery) -> TopicFound {
+        let deadline = std::time::Instant::now() + std::time::Duration::from_secs(30);
+        let options = TopicReadOptions { deadline, bytes_max: 1024 * 1024, work: Work::Unbounded };
+        self.readers.topics(query, &options).expect("answers")
     }
 
     /// The results of one entry, without durations.

@@ -6,6 +6,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::durable::{TopicChange, TopicOutcome};
 use super::kv::{Kv, KvOutcome};
 use super::limits;
 use super::names::Namespace;
@@ -13,7 +14,7 @@ use super::node_id::NodeId;
 use super::statement::{Statement, StatementResult};
 
 /// The format of [`Envelope`]s written by this build.
-pub const ENVELOPE_VERSION: u8 = 2;
+pub const ENVELOPE_VERSION: u8 = 3;
 
 /// What the leader fixes when it appends a command, so that every replica computes the same.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -139,6 +140,8 @@ pub enum Command {
     Checksum,
     /// Change keys of a namespace.
     Kv(Kv),
+    /// Change durable topics of a namespace, and publish to them.
+    Topics(TopicChange),
 }
 
 /// SQL to run in one namespace.
@@ -248,6 +251,8 @@ pub enum Outcome {
     Admitted,
     /// Keys were changed, or not.
     Kv(KvOutcome),
+    /// Durable topics were changed, or not.
+    Topics(TopicOutcome),
 }
 
 /// What SQL gave.

@@ -292,3 +292,34 @@ pub const PRESENCE_ID_BYTES_MAX: usize = 128;
 
 /// Most that may be said of a member: it is told to every node every few seconds.
 pub const PRESENCE_META_BYTES_MAX: usize = 1024;
+/// Longest name of who published a stored message: a wallet address or a key's name fits many times. Part of what an
+/// entry means, as [`KV_VALUE_BYTES_MAX`].
+pub const PUBLISHER_BYTES_MAX: usize = 256;
+
+/// Durable topics of a namespace: a question that matches a pattern looks at all of them.
+pub const DURABLE_TOPICS_MAX: u64 = 1000;
+
+/// Topics that are no longer durable and of which a namespace still knows up to which number their messages are gone.
+/// Part of what an entry means.
+pub const REMOVED_TOPICS_KEPT: u64 = 1000;
+
+/// Most messages that a durable topic keeps: removing them is one turn of the thread that applies the log, about a
+/// second. Part of what an entry means.
+pub const RETAIN_MESSAGES_MAX: u64 = 100_000;
+
+/// Most bytes that a durable topic keeps, for the same reason. Part of what an entry means.
+pub const RETAIN_BYTES_MAX: u64 = 256 * 1024 * 1024;
+
+/// Longest time that a durable topic keeps a message. Part of what an entry means.
+pub const RETAIN_AGE_MAX: Duration = Duration::from_secs(366 * 24 * 60 * 60);
+
+/// What a stored message takes beside its data and publisher: its row, and its places in two indexes. It counts, so that
+/// empty messages are bounded too. Part of what an entry means.
+pub const MESSAGE_ROW_BYTES: u64 = 100;
+
+/// Most changes of durable topics in one request: it is one turn of the thread that applies the log. Part of what an
+/// entry means.
+pub const TOPIC_OPS_PER_REQUEST_MAX: usize = 1000;
+
+/// Most stored messages that one query gives.
+pub const MESSAGES_PER_QUERY_MAX: usize = 1000;

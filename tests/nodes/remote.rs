@@ -7,11 +7,13 @@ use debros::cluster::{
     AnyCluster, ClusterError, JoinToken, KvRead, Level, Limits, Read, RemoteCluster, ServedBy, WriteOutcome, join,
 };
 use debros::mesh::{GossipSources, Identity, Mesh, MeshConfig, PeerExchange};
+use debros::pubsub::durable::{ChangeTerms, DurableError, DurableTopics, NewMessage, ReadTerms, StoredWhen, Wanted};
 use debros::raft::Peer;
 use debros::tasks::Tasks;
 use debros::types::command::{Atomicity, Execute, IdempotencyKey, MemberRole};
+use debros::types::durable::{MessageId, Retain, TopicEffect};
 use debros::types::kv::{Condition, Expiry, Kv, KvFound, KvOp, KvQuery, KvValues};
-use debros::types::{Command, Namespace, NodeId, Statement, StatementResult, Value};
+use debros::types::{Command, Namespace, NodeId, Statement, StatementResult, Topic, Value};
 use tokio::runtime::Runtime;
 
 use crate::support::{TestCluster, TestNode, soon};
@@ -156,6 +158,59 @@ fn keys_are_written_read_and_watched_through_other_nodes() {
     put("the last value");
     let told = remote.runtime.block_on(watching).expect("it ends").expect("a change");
     assert!(told > newest, "{told} after {newest}");
+    remote.stop();
+}
+
+#[test]
+fn messages_are_stored_read_and_waited_for_through_other_nodes() {
+    let mut cluster = TestCluster::start(3);
+    let remote = Remote::join(&cluster[0]);
+    let any = AnyCluster::Remote(remote.cluster.clone());
+    let topics = DurableTopics::new(any, Namespace::default_namespace());
+    let deadline = || Instant::now() + DEADLINE;
+    let topic: Topic = "news.today".parse().expect("a topic");
+    let message = |number: u8| NewMessage {
+        topic: topic.clone(),
+        publisher: "somebody".to_owned(),
+        message_id: MessageId::from_bytes([number; 16]),
+        data: vec![number],
+    };
+    let publish = |number| topics.publish(message(number), ChangeTerms::default(), deadline());
+    let messages = |filter: &str, after| {
+        let wanted = Wanted::after(filter.parse().expect("a filter"), after);
+        topics.messages(wanted, ReadTerms::default(), deadline())
+    };
+    let early = remote.runtime.block_on(publish(1));
+    assert_eq!(early, Err(DurableError::NotDurable { topic: topic.clone() }));
+    let configure = topics.configure(topic.clone(), Retain::newest(3), ChangeTerms::default(), deadline());
+    assert_eq!(remote.runtime.block_on(configure).expect("configured").effects, [TopicEffect::Created]);
+    let mut seqs = Vec::new();
+    for number in 1..=4 {
+        let stored = remote.runtime.block_on(publish(number)).expect("published");
+        let again = remote.runtime.block_on(publish(number)).expect("published");
+        assert_eq!((stored.stored, again.stored, again.seq), (StoredWhen::Now, StoredWhen::Before, stored.seq));
+        seqs.push(stored.seq);
+    }
+    let gone = remote.runtime.block_on(messages("news.*", 0)).expect_err("the first is gone");
+    assert!(matches!(gone, DurableError::Gone { resume_after, .. } if resume_after == seqs[0]), "{gone}");
+    let found = remote.runtime.block_on(messages("news.*", seqs[0])).expect("read");
+    assert_eq!(found.value.messages.iter().map(|message| message.seq).collect::<Vec<_>>(), seqs[1..]);
+    let newest = found.value.newest;
+    let waiting = remote.runtime.spawn({
+        let topics = topics.clone();
+        async move { topics.wait_change(newest, Instant::now() + DEADLINE).await }
+    });
+    // Whichever node serves, the others go on.
+    let ServedBy::Peer { node: serving, .. } = found.served_by else { panic!("nothing is here") };
+    let serving = position(&cluster, serving);
+    cluster[serving].kill9();
+    let last = remote.runtime.block_on(publish(5)).expect("published");
+    let told = remote.runtime.block_on(waiting).expect("it ends").expect("a message");
+    assert!(told >= last.seq, "{told} after {}", last.seq);
+    let configured = remote.runtime.block_on(topics.configured(ReadTerms::default(), deadline())).expect("read").value;
+    assert_eq!((configured.topics[0].messages, configured.topics[0].last_seq), (3, Some(last.seq)));
+    let removed = remote.runtime.block_on(topics.remove(topic.clone(), ChangeTerms::default(), deadline()));
+    assert_eq!(removed.expect("removed").effects, [TopicEffect::Removed]);
     remote.stop();
 }
 

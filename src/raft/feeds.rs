@@ -1,4 +1,5 @@
-//! Who waits for changes of keys: the apply thread tells the namespaces' watchers, and nobody where nobody watches.
+//! Who waits for changes of one kind, of keys or of durable topics: the apply thread tells the namespaces' watchers, and
+//! nobody where nobody watches.
 //!
 //! A watcher first subscribes, then looks at what is there, then waits: so it misses nothing. A channel that ends means
 //! that the namespace's file was replaced or dropped, and that it should look again.
@@ -12,11 +13,11 @@ use crate::types::Namespace;
 
 /// Watchers by namespace. Clones share them.
 #[derive(Clone, Default)]
-pub struct KvFeeds {
+pub struct Feeds {
     watched: Arc<RwLock<HashMap<Namespace, watch::Sender<u64>>>>,
 }
 
-impl KvFeeds {
+impl Feeds {
     /// Follows the number of the newest change in a namespace. The first value may be older than what is there.
     pub fn subscribe(&self, namespace: &Namespace) -> watch::Receiver<u64> {
         let mut watched = self.watched.write().expect("no holder panics");
@@ -49,7 +50,7 @@ mod tests {
 
     #[tokio::test]
     async fn watchers_are_told_of_their_namespace_and_forgotten_when_they_go() {
-        let feeds = KvFeeds::default();
+        let feeds = Feeds::default();
         let (here, there) = (Namespace::default_namespace(), "other".parse().expect("a namespace"));
         let mut receiver = feeds.subscribe(&here);
         feeds.tell(&there, 5);
