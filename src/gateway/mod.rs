@@ -20,6 +20,7 @@ mod consistency;
 mod cors;
 mod credential;
 mod docs_api;
+mod durable_api;
 mod error;
 mod health;
 mod health_api;
@@ -31,7 +32,9 @@ mod metrics_api;
 mod namespace_api;
 mod network_api;
 mod openapi;
+mod publication;
 mod pubsub_api;
+mod pubsub_durable;
 mod pubsub_events;
 mod pubsub_frames;
 mod pubsub_socket;
@@ -69,6 +72,7 @@ use crate::types::{IpRange, Namespace};
 use authenticate::Authenticator;
 use health::{Observation, Observer};
 use metrics_api::Metrics;
+use publication::KnownDurable;
 use pubsub_api::Publishers;
 use rate_limit::RateLimits;
 use request_id::RequestIds;
@@ -153,6 +157,7 @@ struct Face {
     quotas: Quotas,
     pubsub: PubSub,
     publishers: Publishers,
+    durable: KnownDurable,
     socket_format: SocketFormat,
     socket_rate: u32,
     query_credentials: QueryCredentials,
@@ -202,6 +207,7 @@ fn routes() -> Vec<Route> {
         sql_api::routes(),
         kv_api::routes(),
         pubsub_api::routes(),
+        durable_api::routes(),
         network_api::routes(),
         metrics_api::routes(),
         docs_api::routes(),
@@ -230,6 +236,7 @@ pub async fn serve(listener: TcpListener, accounts: Accounts, pubsub: PubSub, co
         quotas: config.quotas,
         pubsub,
         publishers: Publishers::default(),
+        durable: KnownDurable::default(),
         socket_format: config.socket_format,
         socket_rate: config.socket_rate,
         query_credentials: config.query_credentials,

@@ -10,12 +10,12 @@ use serde_json::{Value as Json, json};
 
 use super::call::Call;
 use super::error::{ApiError, Code};
-use super::pubsub_frames::{AskedAck, Data};
+use super::pubsub_frames::{self as frames, AskedAck, Data};
 use super::reply::{self, Reply};
 use super::route::{Class, Content, Policy, Route, Tag};
 use super::schema::{any_of, count, list, object, one_of, string};
-use super::{pubsub_events, pubsub_socket};
-use crate::pubsub::{Member, PublishError, Published, Publisher, SubscribeError};
+use super::{consistency, publication, pubsub_events, pubsub_socket};
+use crate::pubsub::{Member, PublishError, Publisher, SubscribeError};
 use crate::types::limits::MESSAGE_BYTES_MAX;
 use crate::types::topic::InvalidTopic;
 use crate::types::{Action, Namespace, Topic};
@@ -38,6 +38,7 @@ pub(super) fn routes() -> Vec<Route> {
             ("seq", count()),
             ("subscribers", count()),
             ("peers", count()),
+            ("cursor?", count()),
         ]))
     };
     let message = || {
@@ -46,7 +47,7 @@ pub(super) fn routes() -> Vec<Route> {
                 ("topic", string()),
                 ("data?", string()),
                 ("data_base64?", string()),
-                ("ack?", one_of(&["none", "local", "mesh"])),
+                ("ack?", one_of(&["none", "local", "mesh", "durable"])),
             ],
             &["data", "data_base64"],
         ))
@@ -68,19 +69,36 @@ pub(super) fn routes() -> Vec<Route> {
         .about(Tag::PubSub, "Messages as server-sent events.")
         .policy(Policy::Namespace(Action::Subscribe))
         .class(Class::Socket)
-        .header("Last-Event-ID", string(), "The last message that the client has: it is told that others are missing.")
+        .optional(
+            "after",
+            string(),
+            "For a durable topic: behind which cursor to begin, 0 with the oldest, or `newest`.",
+        )
+        .header(
+            "Last-Event-ID",
+            string(),
+            "The last event that the client has: of a durable topic it goes on from there.",
+        )
         .answers(200, "Events `ready`, `message` and `gap`.", Content::of("text/event-stream"))
         .fails(&[Code::TooMany]);
     vec![
         credentials(socket),
         credentials(topic(events)),
-        Route::new(Method::POST, "/v1/pubsub/publish", "publish", publish)
-            .about(Tag::PubSub, "Publish a message.")
-            .policy(Policy::Namespace(Action::Publish))
-            .body_max(BODY_BYTES_MAX)
-            .takes(message())
-            .answers(200, "It is published, as far as was asked for.", published())
-            .fails(&[Code::Overloaded]),
+        consistency::documented_write(
+            Route::new(Method::POST, "/v1/pubsub/publish", "publish", publish)
+                .about(Tag::PubSub, "Publish a message.")
+                .policy(Policy::Namespace(Action::Publish)),
+        )
+        .body_max(BODY_BYTES_MAX)
+        .takes(message())
+        .answers(200, "It is published, as far as was asked for.", published())
+        .fails(&[
+            Code::Overloaded,
+            Code::Conflict,
+            Code::NoLeader,
+            Code::QuotaExceeded,
+            Code::IdempotencyMismatch,
+        ]),
         Route::new(Method::GET, "/v1/pubsub/topics", "listTopics", topics)
             .about(Tag::PubSub, "Topics with a subscriber anywhere in the cluster.")
             .policy(Policy::Namespace(Action::Subscribe))
@@ -108,11 +126,12 @@ async fn publish(call: Call) -> Result<Reply, ApiError> {
     let topic: Topic = topic.parse().map_err(invalid)?;
     let grant = call.grant()?;
     let publisher = call.face.publishers.of(grant.namespace(), grant.actor());
-    let published = call.face.pubsub.publish(&publisher, topic, data.bytes()?, ack.wait()).await?;
-    let Published { id, seq, subscribers, peers } = published;
-    Ok(reply::ok(&json!({
-        "status": "ok", "message_id": id.to_string(), "seq": seq, "subscribers": subscribers, "peers": peers,
-    })))
+    let idempotency = consistency::idempotency(&call)?;
+    let data = data.bytes()?;
+    let published = publication::publish(&call.face, &publisher, topic, data, ack, idempotency, call.deadline).await?;
+    let mut told = frames::publication(&published);
+    told["status"] = "ok".into();
+    Ok(reply::ok(&told))
 }
 
 async fn topics(call: Call) -> Result<Reply, ApiError> {

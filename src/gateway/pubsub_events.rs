@@ -1,7 +1,8 @@
 //! Messages as server-sent events (WHATWG HTML, section 9.2).
 //!
 //! An event's id is the message's. Who comes back with `Last-Event-ID` is told with a `gap` that what was published
-//! meanwhile is lost: nothing is kept.
+//! meanwhile is lost: nothing is kept. Of a durable topic the id is the message's cursor, and who comes back with it, to
+//! whatever node, misses nothing.
 
 use std::convert::Infallible;
 use std::time::{Duration, Instant};
@@ -17,9 +18,10 @@ use serde_json::json;
 use super::call::Call;
 use super::error::ApiError;
 use super::pubsub_api::invalid;
-use super::pubsub_frames as frames;
+use super::pubsub_durable as durable;
+use super::pubsub_frames::{self as frames, After};
 use super::reply::Reply;
-use crate::pubsub::{Delivery, Subscriber};
+use crate::pubsub::{Delivery, Followed, Follower, Subscriber};
 use crate::types::TopicFilter;
 
 const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
@@ -35,20 +37,29 @@ const TAKE_MAX: usize = 64;
 
 /// Answers with a stream.
 pub(super) async fn open(call: Call) -> Result<Reply, ApiError> {
-    let mut topics = call.query.all("topic").peekable();
-    if topics.peek().is_none() {
+    let filters = call.query.all("topic").map(|topic| topic.parse().map_err(invalid));
+    let filters: Vec<TopicFilter> = filters.collect::<Result<_, _>>()?;
+    if filters.is_empty() {
         return Err(ApiError::parameter("topic", "`topic` is missing"));
     }
-    let mut subscriber = call.face.pubsub.subscriber(call.grant()?.namespace().clone());
-    for topic in topics {
-        let filter: TopicFilter = topic.parse().map_err(invalid)?;
-        subscriber.subscribe(filter)?;
-    }
+    let last = call.headers.get(&LAST_EVENT_ID).and_then(|id| id.to_str().ok()).filter(|id| !id.is_empty());
+    // Cursors have fewer digits than the ids of messages that nobody keeps.
+    let after = last.filter(|id| id.len() < 32).or(call.query.one("after")?).map(|text| After::Word(text.to_owned()));
     let mut first = "retry: 1000\nevent: ready\ndata: {}\n\n".to_owned();
-    if call.headers.get(&LAST_EVENT_ID).is_some_and(|id| !id.is_empty()) {
-        first.push_str(&event("gap", None, &json!({ "type": "gap", "reason": "away" }).to_string()));
-    }
-    let listener = Listener { call, subscriber, told: Instant::now(), checked: Instant::now() };
+    let source = match after {
+        Some(after) => Source::Stored(Box::new(stored(&call, filters, &after).await?)),
+        None => {
+            let mut subscriber = call.face.pubsub.subscriber(call.grant()?.namespace().clone());
+            for filter in filters {
+                subscriber.subscribe(filter)?;
+            }
+            if last.is_some() {
+                first.push_str(&event("gap", None, &json!({ "type": "gap", "reason": "away" }).to_string()));
+            }
+            Source::Live(subscriber)
+        }
+    };
+    let listener = Listener { call, source, told: Instant::now(), checked: Instant::now() };
     let events = stream::unfold((Some(listener), Some(first)), |(listener, first)| async move {
         if let Some(first) = first {
             return Some((frame(first), (listener, None)));
@@ -72,10 +83,45 @@ fn event(name: &str, id: Option<&str>, data: &str) -> String {
     format!("{id}event: {name}\ndata: {data}\n\n")
 }
 
+/// A reader of one durable topic, or of one pattern: the id of an event has to tell where all of it is.
+async fn stored(call: &Call, filters: Vec<TopicFilter>, after: &After) -> Result<Follower, ApiError> {
+    let [filter] = <[TopicFilter; 1]>::try_from(filters)
+        .map_err(|_| ApiError::parameter("topic", "with `after` there is one `topic`, which may be a pattern"))?;
+    durable::follower(&call.face, call.grant()?.namespace(), filter, after.begin()?, call.deadline).await
+}
+
+/// Where messages come from.
+enum Source {
+    Live(Subscriber),
+    Stored(Box<Follower>),
+}
+
+impl Source {
+    /// The next events; none when nothing came for a while.
+    async fn next(&mut self) -> String {
+        match self {
+            Source::Live(subscriber) => {
+                let deliveries = tokio::time::timeout(CREDENTIAL_CHECK, subscriber.inbox().take(TAKE_MAX)).await;
+                deliveries.unwrap_or_default().iter().map(text_of).collect()
+            }
+            Source::Stored(follower) => match durable::next(follower, CREDENTIAL_CHECK).await {
+                Followed::Messages(messages) => messages
+                    .iter()
+                    .map(|message| event("message", Some(&message.seq.to_string()), &frames::stored(message)))
+                    .collect(),
+                Followed::Gap { after } => {
+                    event("gap", None, &frames::retention_gap(follower.topic(), after).to_string())
+                }
+                Followed::Quiet => String::new(),
+            },
+        }
+    }
+}
+
 /// One stream.
 struct Listener {
     call: Call,
-    subscriber: Subscriber,
+    source: Source,
     told: Instant,
     checked: Instant,
 }
@@ -90,7 +136,6 @@ impl Listener {
     }
 
     async fn events(&mut self) -> Option<String> {
-        let inbox = self.subscriber.inbox();
         loop {
             if self.checked.elapsed() >= CREDENTIAL_CHECK {
                 self.checked = Instant::now();
@@ -98,8 +143,9 @@ impl Listener {
                     return None;
                 }
             }
-            if let Ok(deliveries) = tokio::time::timeout(CREDENTIAL_CHECK, inbox.take(TAKE_MAX)).await {
-                return Some(deliveries.iter().map(text_of).collect());
+            let text = self.source.next().await;
+            if !text.is_empty() {
+                return Some(text);
             }
             if self.told.elapsed() >= HEARTBEAT {
                 return Some(":\n\n".to_owned());

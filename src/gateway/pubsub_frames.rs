@@ -10,7 +10,9 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use super::error::{ApiError, Code};
-use crate::pubsub::{Ack, Gap, Message, Published, Rendering};
+use super::publication::Publication;
+use crate::pubsub::{Ack, Begin, Gap, Message, Published, Rendering};
+use crate::types::durable::StoredMessage;
 
 /// What a client of `debros.v1` asks.
 #[derive(Debug, Deserialize, PartialEq, Eq)]
@@ -19,6 +21,8 @@ pub(super) enum Ask {
     Subscribe {
         id: Option<u64>,
         topic: String,
+        /// For a durable topic: where to begin.
+        after: Option<After>,
     },
     Unsubscribe {
         id: Option<u64>,
@@ -35,6 +39,33 @@ pub(super) enum Ask {
     Ping {
         id: Option<u64>,
     },
+}
+
+/// Where a reader of a durable topic begins.
+#[derive(Clone, Debug, Deserialize, PartialEq, Eq)]
+#[serde(untagged)]
+pub(super) enum After {
+    /// Behind the message with this cursor; 0: with the oldest.
+    Cursor(u64),
+    /// `newest`, or a cursor as a text.
+    Word(String),
+}
+
+impl After {
+    /// Where that is.
+    ///
+    /// # Errors
+    /// [`Code::InvalidParameter`].
+    pub(super) fn begin(&self) -> Result<Begin, ApiError> {
+        let cursor = match self {
+            After::Cursor(cursor) => *cursor,
+            After::Word(word) if word == "newest" => return Ok(Begin::Newest),
+            After::Word(word) => word.parse().map_err(|_| {
+                ApiError::parameter("after", format!("`{word}` is neither the cursor of a message nor `newest`"))
+            })?,
+        };
+        Ok(if cursor == 0 { Begin::Oldest } else { Begin::After(cursor) })
+    }
 }
 
 /// The content of a message, in one of two forms.
@@ -74,13 +105,16 @@ pub(super) enum AskedAck {
     /// When it is on its way to the other nodes.
     #[default]
     Mesh,
+    /// When it is stored on a majority of the nodes: for durable topics.
+    Durable,
 }
 
 impl AskedAck {
     /// What to wait for.
     pub(super) fn wait(self) -> Ack {
         match self {
-            AskedAck::None | AskedAck::Local => Ack::Local,
+            // What is stored is not lost, whatever becomes of the live message.
+            AskedAck::None | AskedAck::Local | AskedAck::Durable => Ack::Local,
             AskedAck::Mesh => Ack::Mesh,
         }
     }
@@ -144,14 +178,38 @@ pub(super) fn answer(kind: &str, id: Option<u64>, topic: &str) -> String {
     json!({ "type": kind, "id": id, "topic": topic }).to_string()
 }
 
-/// A message is published.
-pub(super) fn published(id: Option<u64>, topic: &str, published: &Published) -> String {
-    let Published { id: message_id, seq, subscribers, peers } = *published;
+/// A message that was stored.
+pub(super) fn stored(message: &StoredMessage) -> String {
+    let StoredMessage { seq, topic, unix_ms, publisher, message_id, data } = message;
     json!({
-        "type": "published", "id": id, "topic": topic, "message_id": message_id.to_string(), "seq": seq,
-        "subscribers": subscribers, "peers": peers,
+        "type": "message", "topic": topic, "message_id": message_id, "publisher": publisher, "timestamp": unix_ms,
+        "cursor": seq, "data_base64": BASE64.encode(data),
     })
     .to_string()
+}
+
+/// Stored messages behind a cursor are no longer kept.
+pub(super) fn retention_gap(topic: &str, after: u64) -> serde_json::Value {
+    json!({ "type": "gap", "reason": "retention", "topic": topic, "after": after })
+}
+
+/// What is told of a message that is published.
+pub(super) fn publication(publication: &Publication) -> serde_json::Value {
+    let Published { id, seq, subscribers, peers } = publication.published;
+    let mut told = json!({ "message_id": id, "seq": seq, "subscribers": subscribers, "peers": peers });
+    if let Some(cursor) = publication.cursor {
+        told["cursor"] = cursor.into();
+    }
+    told
+}
+
+/// A message is published.
+pub(super) fn published(id: Option<u64>, topic: &str, published: &Publication) -> String {
+    let mut told = publication(published);
+    told["type"] = "published".into();
+    told["id"] = id.into();
+    told["topic"] = topic.into();
+    told.to_string()
 }
 
 /// Something could not be done.

@@ -31,12 +31,14 @@ use tokio_tungstenite::tungstenite::{Error, Message as Frame, Utf8Bytes};
 
 use super::call::Call;
 use super::error::{ApiError, Code};
+use super::publication;
 use super::pubsub_api::{invalid, one_topic};
-use super::pubsub_frames::{self as frames, Ask, AskedAck};
+use super::pubsub_durable::{self as durable, Readers};
+use super::pubsub_frames::{self as frames, After, Ask, AskedAck};
 use super::reply::{self, Reply};
 use super::socket_credential::offered;
 use crate::http::{Connection, Takeover};
-use crate::pubsub::{Ack, Delivery, Gap, Inbox, Message, Publisher, Subscriber};
+use crate::pubsub::{Delivery, Gap, Inbox, Message, Publisher, Subscriber};
 use crate::types::limits::{MESSAGE_BYTES_MAX, PRESENCE_ID_BYTES_MAX, PRESENCE_META_BYTES_MAX};
 use crate::types::{Action, Topic, TopicFilter};
 
@@ -54,6 +56,9 @@ const CREDENTIAL_CHECK: Duration = Duration::from_secs(2);
 
 /// Longest time for a last word.
 const GOODBYE_MAX: Duration = Duration::from_secs(1);
+
+/// Longest that a message may take to be stored.
+const PUBLISH_MAX: Duration = Duration::from_secs(10);
 
 /// Messages taken from the queue at once.
 const TAKE_MAX: usize = 64;
@@ -118,7 +123,16 @@ pub(super) async fn open(call: Call) -> Result<Reply, ApiError> {
         headers.insert(SEC_WEBSOCKET_PROTOCOL, HeaderValue::from_static(DEBROS_V1));
     }
     let may_publish = call.grant_in(publisher.namespace(), Action::Publish).is_ok();
-    let session = Session { call, speech, subscriber: Mutex::new(subscriber), publisher, may_publish, named, topic };
+    let session = Session {
+        call,
+        speech,
+        subscriber: Mutex::new(subscriber),
+        publisher,
+        may_publish,
+        readers: Readers::default(),
+        named,
+        topic,
+    };
     reply.extensions_mut().insert(Takeover::new(|connection| session.run(connection)));
     Ok(reply)
 }
@@ -192,6 +206,7 @@ struct Session {
     subscriber: Mutex<Subscriber>,
     publisher: Arc<Publisher>,
     may_publish: bool,
+    readers: Readers,
     named: Option<Named>,
     topic: Option<Topic>,
 }
@@ -232,6 +247,7 @@ impl Session {
         let end = tokio::select! {
             end = self.read(&mut reader, &answers_sender, &heard) => end,
             end = self.write(&mut writer, &mut answers, &inbox) => end,
+            never = self.readers.run(&answers_sender) => match never {},
             end = self.watch(&heard) => Some(end),
         };
         let Some(End { code, reason }) = end else { return };
@@ -300,7 +316,9 @@ impl Session {
             return Err(end(CloseCode::Size, format!("a message may have {MESSAGE_BYTES_MAX} bytes")));
         }
         self.count()?;
-        if self.call.face.pubsub.publish(&self.publisher, topic, bytes, Ack::Local).await.is_err() {
+        let deadline = Instant::now() + PUBLISH_MAX;
+        let ack = AskedAck::Local;
+        if publication::publish(&self.call.face, &self.publisher, topic, bytes, ack, None, deadline).await.is_err() {
             // What the earlier system says.
             let _ = answers.send("publish_error".to_owned()).await;
         }
@@ -317,7 +335,8 @@ impl Session {
 
     async fn answer(&self, ask: Ask) -> Option<String> {
         let (id, answer) = match ask {
-            Ask::Subscribe { id, topic } => (id, self.subscribe(id, &topic)),
+            Ask::Subscribe { id, topic, after: None } => (id, self.subscribe(id, &topic)),
+            Ask::Subscribe { id, topic, after: Some(after) } => (id, self.follow(id, &topic, &after).await),
             Ask::Unsubscribe { id, topic } => (id, self.unsubscribe(id, &topic)),
             Ask::Ping { id } => (id, Ok(serde_json::json!({ "type": "pong", "id": id }).to_string())),
             Ask::Publish { id, topic, data, ack } => {
@@ -337,10 +356,20 @@ impl Session {
         Ok(frames::answer("subscribed", id, topic))
     }
 
+    /// Subscribes to what is stored of a topic or pattern, from somewhere on.
+    async fn follow(&self, id: Option<u64>, topic: &str, after: &After) -> Result<String, ApiError> {
+        let filter: TopicFilter = topic.parse().map_err(invalid)?;
+        let (namespace, deadline) = (self.publisher.namespace(), Instant::now() + PUBLISH_MAX);
+        let follower = durable::follower(&self.call.face, namespace, filter, after.begin()?, deadline).await?;
+        self.readers.start(topic, follower)?;
+        Ok(frames::answer("subscribed", id, topic))
+    }
+
     fn unsubscribe(&self, id: Option<u64>, topic: &str) -> Result<String, ApiError> {
         let filter = topic.parse().map_err(invalid)?;
         let was = self.subscriber.lock().expect("nobody panics while holding it").unsubscribe(&filter);
-        if !was {
+        let followed = self.readers.stop(topic);
+        if !was && !followed {
             return Err(ApiError::parameter("topic", format!("there is no subscription to `{topic}`")));
         }
         Ok(frames::answer("unsubscribed", id, topic))
@@ -358,8 +387,9 @@ impl Session {
         }
         let topic: Topic = topic.parse().map_err(invalid)?;
         self.call.face.limits.namespace(self.publisher.namespace())?;
+        let (data, deadline) = (data.bytes()?, Instant::now() + PUBLISH_MAX);
         let published =
-            self.call.face.pubsub.publish(&self.publisher, topic.clone(), data.bytes()?, ack.wait()).await?;
+            publication::publish(&self.call.face, &self.publisher, topic.clone(), data, ack, None, deadline).await?;
         Ok(frames::published(id, topic.as_str(), &published))
     }
 

@@ -1,6 +1,7 @@
-//! Pub/sub: messages to whoever listens now, across the cluster, at most once.
+//! Pub/sub: messages to whoever listens now, across the cluster, at most once; and durable topics, whose messages are
+//! stored and can be read later ([`durable`], [`follow`]).
 //!
-//! Nothing here passes through the log, so it works while Raft has no leader. What is promised:
+//! What is live does not pass through the log, so it works while Raft has no leader. What is promised of it:
 //!
 //! * A message reaches every subscriber that keeps up, unless nodes lose it between them; messages of one publisher in
 //!   one topic come in the order in which they were published, each once.
@@ -11,9 +12,11 @@
 //! * Topics of two namespaces have nothing in common: everything is kept, sent and handed over by namespace.
 //!
 //! In reading order: [`message`], [`mailbox`] (what waits for one subscriber), [`hub`] (who subscribes here), [`frame`]
-//! and [`order`] (what travels, and its order), [`relay`] (to other processes and from them), [`presence`] (who is there).
+//! and [`order`] (what travels, and its order), [`relay`] (to other processes and from them), [`presence`] (who is there),
+//! [`durable`] and [`follow`] (what is stored, and reading it).
 
 pub mod durable;
+mod follow;
 mod frame;
 mod hub;
 mod mailbox;
@@ -41,6 +44,7 @@ use crate::types::durable::MessageId;
 use crate::types::limits::MESSAGE_BYTES_MAX;
 use crate::types::{Namespace, Topic};
 
+pub use follow::{Begin, Followed, Follower};
 pub use hub::{Inbox, SubscribeError, Subscriber};
 pub use mailbox::{Delivery, Gap};
 pub use message::{Message, Publisher, Rendering};
@@ -123,6 +127,22 @@ struct Inner {
     congested: AtomicU64,
 }
 
+/// A message on its way.
+struct Sending {
+    published: Published,
+    /// Whether there was room for it on the way to the others.
+    fits: bool,
+    /// What became of it there, for who asked.
+    told: Option<oneshot::Receiver<Gossiped>>,
+}
+
+fn check_size(data: &Bytes) -> Result<(), PublishError> {
+    if data.len() > MESSAGE_BYTES_MAX {
+        return Err(PublishError::TooLarge { bytes: data.len() });
+    }
+    Ok(())
+}
+
 /// What the other processes have not been told yet.
 #[derive(Default)]
 struct Changes {
@@ -192,10 +212,31 @@ impl PubSub {
         data: Bytes,
         ack: Ack,
     ) -> Result<Published, PublishError> {
-        if data.len() > MESSAGE_BYTES_MAX {
-            return Err(PublishError::TooLarge { bytes: data.len() });
-        }
-        let shard = shard_of(publisher.namespace(), &topic);
+        check_size(&data)?;
+        let sending = publisher.next(topic, data, unix_ms(), |message| self.hand_over(Arc::new(message), ack));
+        self.settle(sending).await
+    }
+
+    /// Makes a message without publishing it, for whoever stores it first.
+    ///
+    /// # Errors
+    /// [`PublishError::TooLarge`].
+    pub fn prepare(&self, publisher: &Publisher, topic: Topic, data: Bytes) -> Result<Arc<Message>, PublishError> {
+        check_size(&data)?;
+        Ok(publisher.next(topic, data, unix_ms(), Arc::new))
+    }
+
+    /// Publishes a message that was prepared.
+    ///
+    /// # Errors
+    /// [`PublishError::Congested`].
+    pub async fn send(&self, message: Arc<Message>, ack: Ack) -> Result<Published, PublishError> {
+        self.settle(self.hand_over(message, ack)).await
+    }
+
+    /// Hands a message to the subscribers here, and puts it on its way to the others.
+    fn hand_over(&self, message: Arc<Message>, ack: Ack) -> Sending {
+        let shard = shard_of(&message.namespace, &message.topic);
         let peers = self.inner.mesh.shard_listeners(shard);
         let (tell, told) = match ack {
             Ack::Mesh if peers > 0 => {
@@ -204,13 +245,15 @@ impl PubSub {
             }
             _ => (None, None),
         };
-        let (published, fits) = publisher.next(topic, data, unix_ms(), |message| {
-            let message = Arc::new(message);
-            let subscribers = self.inner.hub.deliver(&message);
-            let published = Published { id: message.id, seq: message.seq, subscribers, peers };
-            (published, peers == 0 || self.inner.outbox.push(shard, message, tell))
-        });
+        let subscribers = self.inner.hub.deliver(&message);
+        let published = Published { id: message.id, seq: message.seq, subscribers, peers };
+        let fits = peers == 0 || self.inner.outbox.push(shard, message, tell);
         self.inner.published.fetch_add(1, Ordering::Relaxed);
+        Sending { published, fits, told }
+    }
+
+    async fn settle(&self, sending: Sending) -> Result<Published, PublishError> {
+        let Sending { published, fits, told } = sending;
         let congested = || {
             self.inner.congested.fetch_add(1, Ordering::Relaxed);
             PublishError::Congested

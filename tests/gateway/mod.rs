@@ -5,6 +5,7 @@ mod caller;
 mod connections;
 mod contract;
 mod credentials;
+mod durable;
 mod events;
 mod goldens;
 mod isolation;

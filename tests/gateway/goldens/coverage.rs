@@ -10,7 +10,6 @@ const ELSEWHERE: &[(&str, &str)] = &[
     ("REQUEST_TIMEOUT", "takes half a minute: `gateway::limits` waits for it together with other slow clients"),
     ("STOPPING", "only in the moments between the order to stop and the end of the listener"),
     ("INTERNAL", "would be a defect"),
-    ("CURSOR_TOO_OLD", "a watch tells it as an event, `gap`, since its answer has begun by then"),
 ];
 
 #[test]

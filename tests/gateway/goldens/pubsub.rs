@@ -60,6 +60,32 @@ fn pubsub_answers_as_written() {
     book.open_socket("A socket", socket("/v1/pubsub/ws?topic=news"));
     let twice = "/v1/pubsub/ws?topic=news&token=a.b.c";
     book.ask("Two credentials", socket(twice));
+    let retain = |target: &'static str, body: Value| Request::new("PUT", target).json(body).by(&full);
+    book.ask(
+        "Make a topic durable",
+        retain("/v1/pubsub/durable?topic=orders", json!({ "count": 2, "age_seconds": 60 })),
+    );
+    book.ask("Keep nothing", retain("/v1/pubsub/durable?topic=orders", json!({})));
+    book.ask("Keep too much", retain("/v1/pubsub/durable?topic=orders", json!({ "count": 1_000_000_000 })));
+    book.ask("Without a topic", retain("/v1/pubsub/durable", json!({ "count": 1 })));
+    let order = |n: u32| publish(json!({ "topic": "orders", "data": n.to_string(), "ack": "durable" }));
+    let first = book.ask("Stored", order(1)).json();
+    book.silently(&order(2));
+    book.silently(&order(3));
+    book.ask("To a topic that is not durable", publish(json!({ "topic": "news", "data": "x", "ack": "durable" })));
+    book.ask("All of them", get("/v1/pubsub/durable"));
+    book.ask("What is kept", get("/v1/pubsub/messages?topic=orders"));
+    book.ask("One message", get("/v1/pubsub/messages?topic=%3E&limit=1"));
+    let cursor = first["cursor"].as_u64().expect("a cursor");
+    let gone = format!("/v1/pubsub/messages?topic=orders&after={cursor}");
+    book.ask("Behind what is no longer kept", Request::new("GET", &gone).by(&full));
+    book.ask("Behind nothing", get("/v1/pubsub/messages?topic=orders&after=x"));
+    book.ask("Without a topic", get("/v1/pubsub/messages"));
+    book.stream("Stored messages", get("/v1/pubsub/sse?topic=orders&after=0"), "Mw==");
+    book.ask("A topic that is not durable", get("/v1/pubsub/sse?topic=news&after=0"));
+    book.ask("Two topics from a cursor", get("/v1/pubsub/sse?topic=orders&topic=news&after=0"));
+    book.ask("Store it no longer", Request::new("DELETE", "/v1/pubsub/durable?topic=orders").by(&full));
+    book.ask("It is no longer", Request::new("DELETE", "/v1/pubsub/durable?topic=orders").by(&full));
     refusals(&mut book, "pubsub", &Callers { full, weak });
     book.close();
 }

@@ -1,0 +1,144 @@
+//! Publishing, whatever it comes by: a message of a durable topic is stored first, then handed to those who listen.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use serde_json::json;
+
+use super::Face;
+use super::error::{ApiError, Code, Effect, Outcome};
+use super::pubsub_frames::AskedAck;
+use crate::cluster::{ClusterError, Level};
+use crate::pubsub::durable::{ChangeTerms, DurableError, DurableTopics, NewMessage, ReadTerms};
+use crate::pubsub::{Published, Publisher};
+use crate::types::command::IdempotencyKey;
+use crate::types::{Namespace, Topic};
+
+/// How long the set of a namespace's durable topics is believed.
+const KNOWN_FOR: Duration = Duration::from_secs(1);
+
+/// Longest that a look at it may take.
+const LOOK_MAX: Duration = Duration::from_secs(2);
+
+/// Namespaces of which it is remembered.
+const NAMESPACES_MAX: usize = 10_000;
+
+/// A message that is published.
+pub(super) struct Publication {
+    pub(super) published: Published,
+    /// Its number, where it is stored.
+    pub(super) cursor: Option<u64>,
+}
+
+/// Publishes.
+pub(super) async fn publish(
+    face: &Face,
+    publisher: &Publisher,
+    topic: Topic,
+    data: Bytes,
+    ack: AskedAck,
+    idempotency: Option<IdempotencyKey>,
+    deadline: Instant,
+) -> Result<Publication, ApiError> {
+    let namespace = publisher.namespace();
+    if ack != AskedAck::Durable && !face.durable.contains(face, namespace, &topic).await {
+        let published = face.pubsub.publish(publisher, topic, data, ack.wait()).await?;
+        return Ok(Publication { published, cursor: None });
+    }
+    let message = face.pubsub.prepare(publisher, topic.clone(), data)?;
+    let new = NewMessage {
+        topic,
+        publisher: publisher.name().to_owned(),
+        message_id: message.id,
+        data: message.data.to_vec(),
+    };
+    let stored = durable_topics(face, namespace).publish(new, change_terms(face, idempotency), deadline).await;
+    let stored = stored.map_err(|error| refused(error, Effect::Writes))?;
+    // Whoever reads what is stored has it from the log.
+    let published = face.pubsub.send(message, ack.wait()).await?;
+    Ok(Publication { published, cursor: Some(stored.seq) })
+}
+
+/// The durable topics of a namespace.
+pub(super) fn durable_topics(face: &Face, namespace: &Namespace) -> DurableTopics {
+    DurableTopics::new(face.cluster().clone(), namespace.clone())
+}
+
+/// What a namespace may store.
+pub(super) fn change_terms(face: &Face, idempotency: Option<IdempotencyKey>) -> ChangeTerms {
+    ChangeTerms { database_bytes_max: face.quotas().database_bytes_max, idempotency, ..ChangeTerms::default() }
+}
+
+/// What is refused, as HTTP.
+pub(super) fn refused(error: DurableError, effect: Effect) -> ApiError {
+    let message = error.to_string();
+    match error {
+        DurableError::NotDurable { topic } => {
+            let message = format!("{message}; make it durable with PUT /v1/pubsub/durable?topic={topic}");
+            ApiError::new(Code::Conflict, message).outcome(Outcome::NotExecuted)
+        }
+        DurableError::InvalidRetain(_) | DurableError::TooMany { .. } | DurableError::PublisherTooLong { .. } => {
+            ApiError::new(Code::InvalidBody, message)
+        }
+        DurableError::TooManyTopics { .. } => ApiError::new(Code::TooMany, message).outcome(Outcome::NotExecuted),
+        DurableError::DatabaseFull { .. } => ApiError::new(Code::QuotaExceeded, message).outcome(Outcome::NotExecuted),
+        DurableError::MessageTooLarge { .. } => ApiError::new(Code::BodyTooLarge, message),
+        DurableError::Gone { resume_after, .. } => {
+            ApiError::new(Code::CursorTooOld, message).details(json!({ "resume_after": resume_after }))
+        }
+        DurableError::Cluster(error) => ApiError::cluster(error, effect),
+    }
+}
+
+/// Which topics are durable, as this process last saw.
+#[derive(Debug, Default)]
+pub(super) struct KnownDurable {
+    namespaces: Mutex<HashMap<Namespace, (Instant, Arc<HashSet<Topic>>)>>,
+}
+
+impl KnownDurable {
+    /// Whether a topic is durable: a topic that has become so is known within a second.
+    async fn contains(&self, face: &Face, namespace: &Namespace, topic: &Topic) -> bool {
+        let known = self.known(namespace);
+        if let Some((seen, topics)) = &known
+            && seen.elapsed() < KNOWN_FOR
+        {
+            return topics.contains(topic);
+        }
+        // What is here will do; a gateway asks a node.
+        let terms = ReadTerms { level: Level::None, ..ReadTerms::default() };
+        match durable_topics(face, namespace).configured(terms, Instant::now() + LOOK_MAX).await {
+            Ok(found) => {
+                let topics = found.value.topics.into_iter().map(|configured| configured.topic);
+                let topics: Arc<HashSet<Topic>> = Arc::new(topics.collect());
+                self.remember(namespace, topics.clone());
+                topics.contains(topic)
+            }
+            Err(error) => {
+                if !matches!(error, DurableError::Cluster(ClusterError::NoSuchNamespace(_))) {
+                    tracing::debug!(%namespace, %error, "which topics are durable is not known for the moment");
+                }
+                known.is_some_and(|(_, topics)| topics.contains(topic))
+            }
+        }
+    }
+
+    /// What is known is out of date.
+    pub(super) fn forget(&self, namespace: &Namespace) {
+        self.namespaces.lock().expect("nobody panics while holding it").remove(namespace);
+    }
+
+    fn known(&self, namespace: &Namespace) -> Option<(Instant, Arc<HashSet<Topic>>)> {
+        self.namespaces.lock().expect("nobody panics while holding it").get(namespace).cloned()
+    }
+
+    fn remember(&self, namespace: &Namespace, topics: Arc<HashSet<Topic>>) {
+        let mut namespaces = self.namespaces.lock().expect("nobody panics while holding it");
+        if namespaces.len() >= NAMESPACES_MAX {
+            namespaces.retain(|_, (seen, _)| seen.elapsed() < KNOWN_FOR);
+        }
+        namespaces.insert(namespace.clone(), (Instant::now(), topics));
+    }
+}
