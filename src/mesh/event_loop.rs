@@ -127,6 +127,7 @@ impl EventLoop {
         while !stop.is_cancelled() {
             self.dial_due();
             let next_dial = self.reconnect.next_at();
+            let weigh_again = self.weigh_again_at();
             tokio::select! {
                 event = self.swarm.select_next_some() => self.on_swarm_event(event),
                 Some(command) = self.inboxes.commands.recv() => self.on_command(command),
@@ -136,6 +137,7 @@ impl EventLoop {
                 Ok(()) = self.gossip.wanted.changed() => self.on_gossip_wanted(),
                 Some(heard) = self.heard.recv() => self.on_heard(heard),
                 () = at(next_dial) => {}
+                () = at(weigh_again) => self.weigh_again(),
                 () = tick(&mut rounds) => self.ask_for_peers(),
                 () = stop.cancelled() => {}
             }
@@ -215,6 +217,7 @@ impl EventLoop {
         }
         // Somebody may have become a gateway.
         self.gossip_listeners_changed();
+        self.weigh_again();
         self.watch_bootstrap();
     }
 

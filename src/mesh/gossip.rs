@@ -7,7 +7,7 @@
 //! A shard that nobody listens to costs nothing: members tell each other on which shards they want to hear, and nothing
 //! is sent elsewhere. A gateway reaches nodes only, so a node listens wherever a gateway of its does, and passes on.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::time::Duration;
 
 use libp2p::PeerId;
@@ -17,6 +17,7 @@ use libp2p::gossipsub::{
 };
 use tokio::sync::{mpsc, oneshot, watch};
 
+use super::gossip_rounds::Unjudged;
 use super::handle::Mesh;
 use super::identity::Identity;
 use super::peer_id;
@@ -158,6 +159,8 @@ pub(super) struct GossipState {
     pub(super) peers: HashMap<NodeId, Shards>,
     /// What is subscribed now.
     pub(super) subscribed: Shards,
+    /// Messages of which it is not known yet whether their source belongs to the cluster.
+    pub(super) unjudged: VecDeque<Unjudged>,
 }
 
 pub(super) fn channels(sources: GossipSources) -> (GossipHandle, GossipState, GossipInbox) {
@@ -175,6 +178,7 @@ pub(super) fn channels(sources: GossipSources) -> (GossipHandle, GossipState, Go
         own: Shards::default(),
         peers: HashMap::new(),
         subscribed: Shards::default(),
+        unjudged: VecDeque::new(),
     };
     (handle, state, GossipInbox { frames })
 }

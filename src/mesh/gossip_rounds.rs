@@ -1,7 +1,9 @@
 //! The event loop's part in gossip: what is sent, what is let through, and who listens where.
 
+use std::time::{Duration, Instant};
+
 use libp2p::PeerId;
-use libp2p::gossipsub::{Event, Message, MessageAcceptance, PublishError};
+use libp2p::gossipsub::{Event, Message, MessageAcceptance, MessageId, PublishError};
 
 use super::counters::count;
 use super::event_loop::EventLoop;
@@ -10,6 +12,21 @@ use super::peer_id;
 use super::protocol::Standing;
 use crate::types::NodeId;
 use crate::types::limits::GOSSIP_SHARDS;
+
+/// How long a message of an unknown source that a member passed on is put aside: the log tells of a new node or gateway
+/// within milliseconds.
+const UNJUDGED_FOR: Duration = Duration::from_secs(2);
+
+/// Most messages put aside.
+const UNJUDGED_MAX: usize = 64;
+
+/// A message put aside.
+pub(super) struct Unjudged {
+    since: Instant,
+    id: MessageId,
+    passed_on_by: PeerId,
+    message: Message,
+}
 
 impl EventLoop {
     pub(super) fn send_gossip(&mut self, frame: Outgoing) {
@@ -36,9 +53,12 @@ impl EventLoop {
     pub(super) fn on_gossip(&mut self, event: Event) {
         match event {
             Event::Message { propagation_source, message_id, message } => {
-                let acceptance = self.judge(message, propagation_source);
-                let gossipsub = &mut self.swarm.behaviour_mut().gossip.gossipsub;
-                gossipsub.report_message_validation_result(&message_id, &propagation_source, acceptance);
+                self.weigh(Unjudged {
+                    since: Instant::now(),
+                    id: message_id,
+                    passed_on_by: propagation_source,
+                    message,
+                });
             }
             Event::Subscribed { peer_id, topic } => {
                 if let (Some(node), Some(shard)) = (peer_id::to_node_id(&peer_id), shard_of(&topic)) {
@@ -62,6 +82,47 @@ impl EventLoop {
             // It is asked again, see `gossip_gate`.
             Event::GossipsubNotSupported { .. } => {}
         }
+    }
+
+    /// Judges a message, or puts it aside: the log may just be telling us that its source belongs to the cluster.
+    fn weigh(&mut self, unjudged: Unjudged) {
+        let Unjudged { passed_on_by, message, .. } = &unjudged;
+        let known = |peer: &PeerId, wanted: fn(Standing) -> bool| {
+            peer_id::to_node_id(peer).is_some_and(|node| wanted(self.roster.standing(node)))
+        };
+        let source_is_known = message.source.is_some_and(|source| known(&source, |s| s != Standing::Stranger));
+        let by_member = known(passed_on_by, |standing| standing == Standing::Member);
+        if !source_is_known
+            && by_member
+            && self.gossip.sources == GossipSources::Roster
+            && self.gossip.unjudged.len() < UNJUDGED_MAX
+        {
+            self.gossip.unjudged.push_back(unjudged);
+            return;
+        }
+        let Unjudged { id, passed_on_by, message, .. } = unjudged;
+        let acceptance = self.judge(message, passed_on_by);
+        let gossipsub = &mut self.swarm.behaviour_mut().gossip.gossipsub;
+        gossipsub.report_message_validation_result(&id, &passed_on_by, acceptance);
+    }
+
+    /// Judges what was put aside, now that more is known or enough time has passed.
+    pub(super) fn weigh_again(&mut self) {
+        let (now, aside) = (Instant::now(), std::mem::take(&mut self.gossip.unjudged));
+        for unjudged in aside {
+            if now.duration_since(unjudged.since) < UNJUDGED_FOR {
+                self.weigh(unjudged);
+                continue;
+            }
+            let acceptance = self.judge(unjudged.message, unjudged.passed_on_by);
+            let gossipsub = &mut self.swarm.behaviour_mut().gossip.gossipsub;
+            gossipsub.report_message_validation_result(&unjudged.id, &unjudged.passed_on_by, acceptance);
+        }
+    }
+
+    /// When what was put aside has waited long enough.
+    pub(super) fn weigh_again_at(&self) -> Option<Instant> {
+        self.gossip.unjudged.front().map(|oldest| oldest.since + UNJUDGED_FOR)
     }
 
     /// Lets a message of a member in, and further.

@@ -96,6 +96,30 @@ async fn gateways_hear_each_other_through_a_node() {
     }
 }
 
+#[tokio::test]
+async fn a_frame_of_somebody_who_is_just_being_let_in_is_waited_for() {
+    let (knows, mut lags, newcomer) = (start(config()).await, start(config()).await, start(config()).await);
+    knows.mesh.set_members(members(&[&knows, &lags, &newcomer]), HashMap::new());
+    newcomer.mesh.set_members(members(&[&knows, &newcomer]), HashMap::new());
+    lags.mesh.set_members(members(&[&knows, &lags]), HashMap::new());
+    // It passes on what it listens to itself.
+    knows.mesh.listen_on_shards(Shards::default().with(SHARD));
+    let mut at_lags = listener(&mut lags).await;
+    listeners(&newcomer, 1).await;
+    listeners(&knows, 1).await;
+    for n in 0..3 {
+        assert_eq!(newcomer.mesh.gossip(SHARD, vec![n]).await, Some(Gossiped::Sent { peers: 1 }));
+    }
+    assert!(tokio::time::timeout(Duration::from_millis(300), at_lags.next()).await.is_err());
+    lags.mesh.set_members(members(&[&knows, &lags, &newcomer]), HashMap::new());
+    for n in 0..3 {
+        assert_eq!(next(&mut at_lags).await, GossipFrame { from: newcomer.id(), shard: SHARD, bytes: vec![n] });
+    }
+    for node in [knows, lags, newcomer] {
+        node.stop().await;
+    }
+}
+
 /// A plain gossipsub node under a key, as somebody else could write one.
 fn foreign(
     identity: &Identity,
