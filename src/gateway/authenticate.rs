@@ -16,6 +16,7 @@ use crate::accounts::{Accounts, Identified, Lasting, TicketMaker};
 use crate::auth::api_key::id_of_hash;
 use crate::auth::{Denied, Principal};
 use crate::http::head::is_local_name;
+use crate::types::limits::TOKEN_LEEWAY;
 use crate::types::{Namespace, Scopes};
 
 /// Whether requests without a credential are let in.
@@ -133,7 +134,8 @@ impl Authenticator {
         let credential = match &identified.claims {
             Some(claims) => Lasting::Session {
                 id: claims.session.clone(),
-                expires_unix_ms: claims.expires_at.as_millisecond(),
+                // As long as the token itself would do.
+                expires_unix_ms: (claims.expires_at + TOKEN_LEEWAY).as_millisecond(),
             },
             None => {
                 let configured = presented.token.filter(|text| self.configured(text).is_some());

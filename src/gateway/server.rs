@@ -187,12 +187,7 @@ async fn identify(face: &Face, headers: &HeaderMap, journey: &mut Journey, deadl
 }
 
 /// Uses a ticket up, and finds out who comes with it.
-async fn take_ticket(
-    face: &Face,
-    ticket: &WsTicket,
-    journey: &mut Journey,
-    deadline: Instant,
-) -> Result<(), ApiError> {
+async fn take_ticket(face: &Face, ticket: &WsTicket, journey: &mut Journey, deadline: Instant) -> Result<(), ApiError> {
     let maker = face.accounts().take_ticket(ticket, deadline).await.map_err(refused)?;
     let identified = face.authenticator.identify_maker(face.accounts(), &maker, deadline).await?;
     spend(journey, face.limits.credential(maker.credential.name().as_bytes()))?;

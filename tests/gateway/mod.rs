@@ -17,4 +17,5 @@ mod raw;
 mod roles;
 mod sql;
 mod storage;
+mod tickets;
 mod watch;
