@@ -69,9 +69,9 @@ fn refusal(answer: &Answer) -> (u16, Value) {
 /// Waits until a socket is closed, with the code for a credential that has ended.
 fn ends(what: &str, mut socket: Socket, since: Instant) {
     let code = loop {
-        match socket.read().unwrap_or_else(|error| panic!("{what}: {error}")) {
-            Message::Close(close) => break close.map(|close| u16::from(close.code)),
-            _ => {}
+        let frame = socket.read().unwrap_or_else(|error| panic!("{what}: {error}"));
+        if let Message::Close(close) = frame {
+            break close.map(|close| u16::from(close.code));
         }
     };
     assert_eq!(code, Some(1008), "{what}");

@@ -110,7 +110,7 @@ fn logging_in_and_out_answers_as_written() {
     let token = Some(("Authorization", format!("Bearer {}", session.access)));
     book.ask("All of the wallet's sessions", post("/v1/auth/logout", json!({ "all": true })).by(&token));
 
-    refusals(&mut book, "auth", &Callers { full: None, weak: stored });
+    refusals(&mut book, "auth", &Callers { full: None, weak });
     book.close();
 }
 
