@@ -23,6 +23,9 @@ pub enum AccountError {
     /// The refresh token is unknown, expired or revoked, or was used before, which ended its session.
     #[error("the refresh token is unknown, expired, revoked or was used before")]
     InvalidRefreshToken,
+    /// The ticket is unknown, has expired, or was used before.
+    #[error("the ticket is unknown, used or expired")]
+    InvalidTicket,
     /// The namespace is not there.
     #[error("namespace `{0}` does not exist")]
     NoSuchNamespace(Namespace),

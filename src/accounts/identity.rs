@@ -10,8 +10,9 @@ use std::sync::{Arc, RwLock};
 use std::time::Instant;
 
 use super::namespaces::stored;
-use super::rows::{Row, Table, named, text};
+use super::rows::{Table, named, text};
 use super::{AccountError, Accounts, unix_ms};
+use crate::auth::grant::Who;
 use crate::auth::token::{self, TokenError};
 use crate::auth::{AccessClaims, Principal};
 use crate::cluster::{ClusterError, Level};
@@ -95,14 +96,43 @@ impl Accounts {
             return Ok(Some(identified));
         }
         let Some(claims) = self.verify_token(text, deadline).await? else { return Ok(None) };
-        let found = if claims.session.starts_with(super::sessions::ID_PREFIX) {
-            self.find_session(&claims, deadline).await?.map(|principal| (principal, i64::MAX))
-        } else {
-            self.find_key((super::keys::OF_SESSION, ("session", super::rows::text(&claims.session))), deadline).await?
+        let agrees = |(principal, _): &(Principal, i64)| match principal.who() {
+            Who::Member { wallet, .. } => {
+                wallet.subject() == claims.subject && principal.namespace() == Some(&claims.namespace)
+            }
+            _ => true,
         };
+        let found = self.find_by_session(&claims.session, deadline).await?.filter(agrees);
         let Some((principal, until)) = found else { return Ok(None) };
         let expires_unix_ms = until.min(claims.expires_at.as_millisecond());
         let identified = Identified { principal, claims: Some(Arc::new(claims)) };
+        let known = Known { identified: identified.clone(), found_at: Instant::now(), generation, expires_unix_ms };
+        self.inner.identities.put(hash, known);
+        Ok(Some(identified))
+    }
+
+    /// Who has a session that [`AccessClaims`] name, whether of a wallet or of a key; `None` when it has ended.
+    ///
+    /// # Errors
+    /// When the cluster cannot be asked about a session that is not known here.
+    pub async fn identify_session(
+        &self,
+        session: &str,
+        expires_unix_ms: i64,
+        deadline: Instant,
+    ) -> Result<Option<Identified>, AccountError> {
+        // Hashed otherwise than what clients present: no text of theirs may lead here.
+        let hash = blake3::derive_key("debros cached session", format!("{session} {expires_unix_ms}").as_bytes());
+        let generation = self.cluster().accounts_generation();
+        if let Some(identified) = self.inner.identities.get(&hash, generation) {
+            return Ok(Some(identified));
+        }
+        let Some((principal, until)) = self.find_by_session(session, deadline).await? else { return Ok(None) };
+        let expires_unix_ms = until.min(expires_unix_ms);
+        if expires_unix_ms <= unix_ms() {
+            return Ok(None);
+        }
+        let identified = Identified { principal, claims: None };
         let known = Known { identified: identified.clone(), found_at: Instant::now(), generation, expires_unix_ms };
         self.inner.identities.put(hash, known);
         Ok(Some(identified))
@@ -145,28 +175,35 @@ impl Accounts {
         Ok(Some((principal, expires_unix_ms)))
     }
 
+    /// Who a session belongs to, and when it ends by itself.
+    async fn find_by_session(&self, id: &str, deadline: Instant) -> Result<Option<(Principal, i64)>, AccountError> {
+        if id.starts_with(super::sessions::ID_PREFIX) {
+            Ok(self.find_session(id, deadline).await?.map(|principal| (principal, i64::MAX)))
+        } else {
+            self.find_key((super::keys::OF_SESSION, ("session", text(id))), deadline).await
+        }
+    }
+
     /// A session that goes on, of somebody who still belongs to the namespace.
-    async fn find_session(&self, claims: &AccessClaims, deadline: Instant) -> Result<Option<Principal>, AccountError> {
+    async fn find_session(&self, id: &str, deadline: Instant) -> Result<Option<Principal>, AccountError> {
         let rows = self
             .find(
                 "SELECT s.subject, m.role, n.name FROM sessions s JOIN namespaces n ON n.id = s.namespace_id \
                  JOIN members m ON m.namespace_id = s.namespace_id AND m.subject = s.subject \
                  WHERE s.id = :id AND s.revoked_unix_ms IS NULL",
-                [("id", text(&claims.session))],
+                [("id", text(id))],
                 deadline,
             )
             .await?;
-        let agrees =
-            |row: &Row<'_>| row.text("subject") == claims.subject && row.text("name") == claims.namespace.as_str();
-        let Some(row) = rows.first().filter(agrees) else { return Ok(None) };
+        let Some(row) = rows.first() else { return Ok(None) };
         let wallet = WalletAddress::from_subject(row.text("subject"))
             .map_err(|error| AccountError::Cluster(ClusterError::Storage(error.to_string())))?;
         let role = stored(row.text("role"))?;
-        Ok(Some(Principal::member(wallet, role, claims.namespace.clone(), claims.session.clone())))
+        Ok(Some(Principal::member(wallet, role, stored(row.text("name"))?, id.to_owned())))
     }
 
     /// Looks here, and when there is nothing here, in the whole cluster. While that cannot be asked, what is here counts.
-    async fn find<const N: usize>(
+    pub(super) async fn find<const N: usize>(
         &self,
         sql: &str,
         values: [(&str, Value); N],

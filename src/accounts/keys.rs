@@ -7,7 +7,7 @@ use super::rows::{Row, named, text};
 use super::{AccountError, Accounts, Transacted, audit, random};
 use crate::auth::ApiKey;
 use crate::cluster::Level;
-use crate::types::{Namespace, Scopes, Statement, Value, limits};
+use crate::types::{Namespace, Scopes, Statement, Value, hex, limits};
 
 /// What a new key is to be.
 #[derive(Clone, Debug)]
@@ -49,6 +49,11 @@ pub struct StoredKey {
 /// Finds the key of a session that [`Accounts::session_of_key`] gave.
 pub(super) const OF_SESSION: &str =
     "k.id = substr(:session, 1, 16) AND '.' || lower(hex(substr(k.hash, 1, 8))) = substr(:session, 17)";
+
+/// The session that [`OF_SESSION`] finds a key by, from its name and the hash of its text.
+pub(super) fn session_of(id: &str, hash: &[u8; 32]) -> String {
+    format!("{id}.{}", hex::encode(&hash[..8]))
+}
 
 impl Accounts {
     /// Makes a key that opens a namespace.

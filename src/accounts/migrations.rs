@@ -28,6 +28,7 @@ pub(super) fn own() -> Vec<MigrationFile> {
     [
         ("001_initial.sql", include_str!("../../migrations/001_initial.sql")),
         ("002_core.sql", include_str!("../../migrations/002_core.sql")),
+        ("003_socket_tickets.sql", include_str!("../../migrations/003_socket_tickets.sql")),
     ]
     .map(|(name, sql)| MigrationFile { name: name.to_owned(), sql: sql.to_owned() })
     .into()

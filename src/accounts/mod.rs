@@ -22,6 +22,7 @@ mod namespaces;
 mod rows;
 mod sessions;
 mod signing;
+mod tickets;
 mod upkeep;
 
 pub use apps::App;
@@ -32,6 +33,7 @@ pub use login::{Challenge, Proof, Purpose, Registered};
 pub use migrations::{MigrationError, MigrationFile, migrate};
 pub use namespaces::{Member, NamespaceSummary};
 pub use sessions::Tokens;
+pub use tickets::{Lasting, TicketMaker};
 pub use upkeep::{UpkeepError, keep};
 
 use std::fmt;

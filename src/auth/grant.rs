@@ -112,6 +112,12 @@ impl Principal {
         Principal { who: Who::Anonymous { scopes }, namespace: Some(namespace), credential: None }
     }
 
+    /// The same in one namespace only; `None` for who acts in another.
+    pub fn confined_to(self, namespace: &Namespace) -> Option<Principal> {
+        let here = self.namespace.as_ref().is_none_or(|own| own == namespace);
+        here.then(|| Principal { namespace: Some(namespace.clone()), ..self })
+    }
+
     /// What kind of caller it is.
     pub fn who(&self) -> &Who {
         &self.who
@@ -315,6 +321,17 @@ mod tests {
             let grant = Principal::operator().grant(&away, action).expect("the operator may");
             assert_eq!((grant.namespace(), grant.action(), grant.actor()), (&away, action, "operator"));
         }
+    }
+
+    #[test]
+    fn a_caller_can_be_confined_to_a_namespace_but_not_moved_to_another() {
+        let away = Namespace::default_namespace();
+        let operator = Principal::operator().confined_to(&home()).expect("it acts everywhere");
+        assert!(operator.grant(&home(), Action::Subscribe).is_ok());
+        let denied = Denied::OtherNamespace { own: home(), asked: away.clone() };
+        assert_eq!(operator.grant(&away, Action::Subscribe), Err(denied));
+        assert_eq!(key(Scopes::ALL).confined_to(&home()), Some(key(Scopes::ALL)));
+        assert_eq!(key(Scopes::ALL).confined_to(&away), None);
     }
 
     #[test]

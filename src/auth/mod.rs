@@ -29,5 +29,5 @@ pub use api_key::ApiKey;
 pub use challenge::{BareNonce, Challenge};
 pub use challenge_fields::{Nonce, Purpose, RelyingParty, SolanaCluster};
 pub use grant::{Denied, Grant, Principal};
-pub use refresh_token::RefreshToken;
+pub use refresh_token::{RefreshToken, WsTicket};
 pub use token::{AccessClaims, TokenKey, TrustedKey};

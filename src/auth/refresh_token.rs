@@ -1,5 +1,8 @@
-//! Refresh tokens (`rt_…`): 32 random bytes behind a prefix that keeps them from being taken for another secret, stored as
-//! hashes. That one is used only once, and that a second use ends its whole family, is for the store to see to.
+//! Secrets that are exchanged for something once: refresh tokens (`rt_…`) and tickets that open a WebSocket (`wt_…`).
+//!
+//! Both are 32 random bytes behind a prefix that keeps one from being taken for the other, and are stored as hashes.
+//! That one is used only once, and that a second use of a refresh token ends its whole family, is for the store to see
+//! to.
 
 use std::fmt;
 use std::str::FromStr;
@@ -8,10 +11,15 @@ use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 
 const REFRESH: &str = "rt_";
+const TICKET: &str = "wt_";
 
 /// What gets its bearer a new access token and a new refresh token.
 #[derive(Clone)]
 pub struct RefreshToken(String);
+
+/// What opens one WebSocket within half a minute; for browsers, which can send no header with it.
+#[derive(Clone)]
+pub struct WsTicket(String);
 
 /// A text that is no such secret. It is not shown: it may be one with a typing error.
 #[derive(Clone, Copy, Debug, thiserror::Error, PartialEq, Eq)]
@@ -35,6 +43,23 @@ impl RefreshToken {
     }
 }
 
+impl WsTicket {
+    /// A new one, from 32 random bytes.
+    pub fn from_random(random: [u8; 32]) -> WsTicket {
+        WsTicket(written(TICKET, random))
+    }
+
+    /// The ticket, for its bearer.
+    pub fn reveal(&self) -> &str {
+        &self.0
+    }
+
+    /// What is stored in its place.
+    pub fn hash(&self) -> [u8; 32] {
+        *blake3::hash(self.0.as_bytes()).as_bytes()
+    }
+}
+
 impl FromStr for RefreshToken {
     type Err = InvalidSecret;
 
@@ -43,9 +68,23 @@ impl FromStr for RefreshToken {
     }
 }
 
+impl FromStr for WsTicket {
+    type Err = InvalidSecret;
+
+    fn from_str(text: &str) -> Result<WsTicket, InvalidSecret> {
+        read(TICKET, text).map(WsTicket)
+    }
+}
+
 impl fmt::Debug for RefreshToken {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "RefreshToken({REFRESH}…)")
+    }
+}
+
+impl fmt::Debug for WsTicket {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "WsTicket({TICKET}…)")
     }
 }
 
@@ -67,11 +106,14 @@ mod tests {
 
     proptest! {
         #[test]
-        fn a_new_one_is_read_and_does_not_show(random: [u8; 32]) {
-            let refresh = RefreshToken::from_random(random);
+        fn each_kind_reads_only_its_own(random: [u8; 32]) {
+            let (refresh, ticket) = (RefreshToken::from_random(random), WsTicket::from_random(random));
             prop_assert_eq!(refresh.reveal().parse::<RefreshToken>().map(|token| token.hash()), Ok(refresh.hash()));
-            prop_assert!(refresh.reveal().replacen("rt_", "wt_", 1).parse::<RefreshToken>().is_err());
-            let shown = format!("{refresh:?}");
+            prop_assert_eq!(ticket.reveal().parse::<WsTicket>().map(|ticket| ticket.hash()), Ok(ticket.hash()));
+            prop_assert!(refresh.reveal().parse::<WsTicket>().is_err());
+            prop_assert!(ticket.reveal().parse::<RefreshToken>().is_err());
+            prop_assert_ne!(refresh.hash(), ticket.hash());
+            let shown = format!("{refresh:?}{ticket:?}");
             prop_assert!(!shown.contains(&refresh.reveal()[3..]));
         }
     }

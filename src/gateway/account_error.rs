@@ -10,6 +10,7 @@ pub(super) fn refused(error: AccountError) -> ApiError {
     match error {
         AccountError::InvalidNonce
         | AccountError::InvalidRefreshToken
+        | AccountError::InvalidTicket
         | AccountError::Signature(SignatureError::Mismatch) => {
             tracing::debug!(reason = message, "credential refused");
             Code::Unauthenticated.into()

@@ -11,6 +11,7 @@ use serde_json::{Value as Json, json};
 
 use super::account_error::refused;
 use super::call::Call;
+use super::credential::Presented;
 use super::error::{ApiError, Code};
 use super::reply::{self, Reply};
 use super::route::{Class, Content, Policy, Route, Tag};
@@ -18,7 +19,7 @@ use super::schema::{any_of, boolean, count, like, list, moment, nullable, object
 use crate::accounts::{Identified, KeyRequest, Proof, Purpose, Tokens};
 use crate::auth::grant::Who;
 use crate::auth::{RefreshToken, token};
-use crate::types::{AccessRole, Chain, Namespace, Scope, Scopes, WalletAddress};
+use crate::types::{AccessRole, Action, Chain, Namespace, Scope, Scopes, WalletAddress, limits};
 
 /// Largest body: a wallet, a nonce and a signature.
 const BODY_BYTES_MAX: usize = 16 * 1024;
@@ -152,6 +153,15 @@ pub(super) fn routes() -> Vec<Route> {
         })
         .policy(Policy::Credential)
         .answers(200, "The token.", tokens(&[])),
+        login("/v1/auth/ws-ticket", "makeTicket", "A ticket that opens one socket, on any node.", |call| {
+            Box::pin(ws_ticket(call))
+        })
+        .policy(Policy::Namespace(Action::Subscribe))
+        .answers(
+            200,
+            "The ticket, and the seconds within which it is good.",
+            Content::json(object(&[("ticket", string()), ("expires_in", count())])),
+        ),
         login("/v1/auth/refresh", "refresh", "New tokens for a refresh token, which works once.", |call| {
             Box::pin(refresh(call))
         })
@@ -502,6 +512,16 @@ async fn token_for_key(call: Call) -> Result<Reply, ApiError> {
     };
     let tokens = call.face.accounts().token_for_key(call.own_namespace()?, id, call.deadline).await.map_err(refused)?;
     Ok(reply::ok(&tokens_json(&tokens)))
+}
+
+async fn ws_ticket(call: Call) -> Result<Reply, ApiError> {
+    let presented = Presented::read(&call.headers)?;
+    let (face, namespace) = (&call.face, call.grant()?.namespace());
+    let maker = face.authenticator.ticket_maker(face.accounts(), &presented, call.identified()?, namespace);
+    // Where nobody needs a credential, a socket needs no ticket.
+    let maker = maker.ok_or(Code::Unauthenticated)?;
+    let ticket = face.accounts().make_ticket(&maker, call.deadline).await.map_err(refused)?;
+    Ok(reply::ok(&json!({ "ticket": ticket.reveal(), "expires_in": limits::WS_TICKET_TTL.as_secs() })))
 }
 
 async fn refresh(call: Call) -> Result<Reply, ApiError> {

@@ -12,10 +12,11 @@ use super::account_error::refused;
 use super::cors::AllowedOrigins;
 use super::credential::Presented;
 use super::error::{ApiError, Code};
-use crate::accounts::{Accounts, Identified};
+use crate::accounts::{Accounts, Identified, Lasting, TicketMaker};
 use crate::auth::api_key::id_of_hash;
 use crate::auth::{Denied, Principal};
 use crate::http::head::is_local_name;
+use crate::types::limits::TOKEN_LEEWAY;
 use crate::types::{Namespace, Scopes};
 
 /// Whether requests without a credential are let in.
@@ -122,6 +123,57 @@ impl Authenticator {
         }
     }
 
+    /// What a ticket for `namespace` would stand for that this caller makes; `None` for nobody in particular.
+    pub(super) fn ticket_maker(
+        &self,
+        accounts: &Accounts,
+        presented: &Presented<'_>,
+        identified: &Identified,
+        namespace: &Namespace,
+    ) -> Option<TicketMaker> {
+        let credential = match &identified.claims {
+            Some(claims) => Lasting::Session {
+                id: claims.session.clone(),
+                // As long as the token itself would do.
+                expires_unix_ms: (claims.expires_at + TOKEN_LEEWAY).as_millisecond(),
+            },
+            None => {
+                let configured = presented.token.filter(|text| self.configured(text).is_some());
+                let hash = *blake3::hash(configured.or(presented.key)?.as_bytes()).as_bytes();
+                if self.configured.contains_key(&hash) {
+                    Lasting::Configured(accounts.fingerprint(&hash))
+                } else {
+                    Lasting::key(identified.principal.credential()?, &hash)
+                }
+            }
+        };
+        Some(TicketMaker { namespace: namespace.clone(), credential })
+    }
+
+    /// Who comes with a ticket that was taken, or still stays: whoever its maker's credential stands for now.
+    ///
+    /// # Errors
+    /// [`Code::Unauthenticated`] when that credential has ended, or others when the cluster could not be asked.
+    pub(super) async fn identify_maker(
+        &self,
+        accounts: &Accounts,
+        maker: &TicketMaker,
+        deadline: Instant,
+    ) -> Result<Identified, ApiError> {
+        let principal = match &maker.credential {
+            Lasting::Session { id, expires_unix_ms } => {
+                let identified = accounts.identify_session(id, *expires_unix_ms, deadline).await.map_err(refused)?;
+                identified.map(|identified| identified.principal)
+            }
+            Lasting::Configured(fingerprint) => {
+                let known = |(hash, _): &(&[u8; 32], &Opens)| accounts.fingerprint(hash) == *fingerprint;
+                self.configured.iter().find(known).map(|(hash, opens)| opened(hash, opens))
+            }
+        };
+        let confined = principal.and_then(|principal| principal.confined_to(&maker.namespace));
+        confined.map(without_claims).ok_or_else(|| Code::Unauthenticated.into())
+    }
+
     /// What has the form of a token may still be a configured key with two dots in it.
     async fn token(&self, accounts: &Accounts, text: &str, deadline: Instant) -> Result<Option<Identified>, ApiError> {
         match self.configured(text) {
@@ -142,10 +194,15 @@ impl Authenticator {
             return None;
         }
         let hash = *blake3::hash(text.as_bytes()).as_bytes();
-        Some(match self.configured.get(&hash)? {
-            Opens::Cluster => Principal::operator(),
-            Opens::Namespace(namespace) => Principal::key(id_of_hash(&hash), Scopes::ALL, namespace.clone()),
-        })
+        Some(opened(&hash, self.configured.get(&hash)?))
+    }
+}
+
+/// Who has the configured key with this hash.
+fn opened(hash: &[u8; 32], opens: &Opens) -> Principal {
+    match opens {
+        Opens::Cluster => Principal::operator(),
+        Opens::Namespace(namespace) => Principal::key(id_of_hash(hash), Scopes::ALL, namespace.clone()),
     }
 }
 

@@ -15,7 +15,7 @@ use super::json;
 use super::query::Query;
 use super::request::check_json;
 use super::route::PathParameters;
-use crate::accounts::Identified;
+use crate::accounts::{Identified, TicketMaker};
 use crate::auth::{Grant, Principal};
 use crate::types::{Action, Namespace};
 
@@ -34,6 +34,8 @@ pub(super) struct Call {
     pub(super) target: Uri,
     /// Who asks; `None` where everybody may.
     pub(super) identified: Option<Identified>,
+    /// What made the ticket that the caller came with, where it was a ticket.
+    pub(super) ticket_maker: Option<TicketMaker>,
     /// Proof that the caller may do what the route's policy says, where that is an action.
     pub(super) grant: Option<Grant>,
     /// When the caller stops waiting.
@@ -89,16 +91,20 @@ impl Call {
     /// Whether the credential that let the caller in would still do, for answers that last.
     pub(super) async fn still_allowed(&self) -> bool {
         let Some(grant) = &self.grant else { return true };
-        let Ok(presented) = Presented::read(&self.headers) else { return false };
-        let face = &self.face;
-        let deadline = Instant::now() + RECHECK_MAX;
-        let identified =
-            face.authenticator.identify(face.accounts(), &presented, &self.headers, &face.origins, deadline).await;
-        match identified {
+        match self.identify_again().await {
             Ok(identified) => identified.principal.grant(grant.namespace(), grant.action()).is_ok(),
             // That nobody can be asked is no reason to send anybody away.
             Err(error) => error.code() != Code::Unauthenticated,
         }
+    }
+
+    async fn identify_again(&self) -> Result<Identified, ApiError> {
+        let (face, deadline) = (&self.face, Instant::now() + RECHECK_MAX);
+        if let Some(maker) = &self.ticket_maker {
+            return face.authenticator.identify_maker(face.accounts(), maker, deadline).await;
+        }
+        let presented = Presented::read(&self.headers).map_err(|_| Code::Unauthenticated)?;
+        face.authenticator.identify(face.accounts(), &presented, &self.headers, &face.origins, deadline).await
     }
 
     /// Proof that the caller may do this, and the namespace where.

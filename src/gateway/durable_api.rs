@@ -123,7 +123,7 @@ async fn remove(call: Call) -> Result<Reply, ApiError> {
     let removed = durable_topics(&call.face, namespace).remove(topic.clone(), terms, call.deadline).await;
     let Changed { index, effects, .. } = removed.map_err(|error| refused(error, Effect::Writes))?;
     call.face.durable.forget(namespace);
-    let existed = effects.iter().any(|effect| *effect == TopicEffect::Removed);
+    let existed = effects.contains(&TopicEffect::Removed);
     Ok(with_index(index, reply::ok(&json!({ "status": "ok", "topic": topic, "existed": existed }))))
 }
 

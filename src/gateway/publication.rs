@@ -92,53 +92,78 @@ pub(super) fn refused(error: DurableError, effect: Effect) -> ApiError {
     }
 }
 
+/// Makes sure that there is such a namespace: a credential of the operator opens any name.
+///
+/// # Errors
+/// [`Code::NoSuchNamespace`].
+pub(super) async fn check_namespace(face: &Face, namespace: &Namespace) -> Result<(), ApiError> {
+    if face.durable.namespace_exists(face, namespace).await {
+        return Ok(());
+    }
+    Err(ApiError::cluster(ClusterError::NoSuchNamespace(namespace.clone()), Effect::Reads))
+}
+
 /// Which topics are durable, as this process last saw.
 #[derive(Debug, Default)]
 pub(super) struct KnownDurable {
-    namespaces: Mutex<HashMap<Namespace, (Instant, Arc<HashSet<Topic>>)>>,
+    namespaces: Mutex<HashMap<Namespace, Seen>>,
+}
+
+/// What was seen of a namespace.
+#[derive(Clone, Debug)]
+struct Seen {
+    at: Instant,
+    /// `None`: there is no such namespace.
+    topics: Option<Arc<HashSet<Topic>>>,
 }
 
 impl KnownDurable {
     /// Whether a topic is durable: a topic that has become so is known within a second.
     async fn contains(&self, face: &Face, namespace: &Namespace, topic: &Topic) -> bool {
-        let known = self.known(namespace);
-        if let Some((seen, topics)) = &known
-            && seen.elapsed() < KNOWN_FOR
-        {
-            return topics.contains(topic);
-        }
-        // What is here will do; a gateway asks a node.
-        let terms = ReadTerms { level: Level::None, ..ReadTerms::default() };
-        match durable_topics(face, namespace).configured(terms, Instant::now() + LOOK_MAX).await {
-            Ok(found) => {
-                let topics = found.value.topics.into_iter().map(|configured| configured.topic);
-                let topics: Arc<HashSet<Topic>> = Arc::new(topics.collect());
-                self.remember(namespace, topics.clone());
-                topics.contains(topic)
-            }
-            Err(error) => {
-                if !matches!(error, DurableError::Cluster(ClusterError::NoSuchNamespace(_))) {
-                    tracing::debug!(%namespace, %error, "which topics are durable is not known for the moment");
-                }
-                known.is_some_and(|(_, topics)| topics.contains(topic))
-            }
-        }
+        let seen = self.look(face, namespace).await;
+        seen.and_then(|seen| seen.topics).is_some_and(|topics| topics.contains(topic))
     }
 
-    /// What is known is out of date.
+    /// Whether there is such a namespace, as far as can be told: one that was dropped is known within a second.
+    pub(super) async fn namespace_exists(&self, face: &Face, namespace: &Namespace) -> bool {
+        self.look(face, namespace).await.is_none_or(|seen| seen.topics.is_some())
+    }
+
+    /// What is known of a namespace is out of date.
     pub(super) fn forget(&self, namespace: &Namespace) {
         self.namespaces.lock().expect("nobody panics while holding it").remove(namespace);
     }
 
-    fn known(&self, namespace: &Namespace) -> Option<(Instant, Arc<HashSet<Topic>>)> {
-        self.namespaces.lock().expect("nobody panics while holding it").get(namespace).cloned()
-    }
-
-    fn remember(&self, namespace: &Namespace, topics: Arc<HashSet<Topic>>) {
+    /// What is known, or was when nothing newer can be had.
+    async fn look(&self, face: &Face, namespace: &Namespace) -> Option<Seen> {
+        let known = self.namespaces.lock().expect("nobody panics while holding it").get(namespace).cloned();
+        if known.as_ref().is_some_and(|seen| seen.at.elapsed() < KNOWN_FOR) {
+            return known;
+        }
+        let topics = durable_topics(face, namespace);
+        // What is here will do; a gateway asks a node. But a namespace may be so new that it is not here yet.
+        let here = ReadTerms { level: Level::None, ..ReadTerms::default() };
+        let mut found = topics.configured(here, Instant::now() + LOOK_MAX).await;
+        if let Err(DurableError::Cluster(ClusterError::NoSuchNamespace(_))) = found {
+            found = topics.configured(ReadTerms::default(), Instant::now() + LOOK_MAX).await;
+        }
+        let topics = match found {
+            Ok(found) => {
+                let topics = found.value.topics.into_iter().map(|configured| configured.topic);
+                Some(Arc::new(topics.collect()))
+            }
+            Err(DurableError::Cluster(ClusterError::NoSuchNamespace(_))) => None,
+            Err(error) => {
+                tracing::debug!(%namespace, %error, "which topics are durable is not known for the moment");
+                return known;
+            }
+        };
+        let seen = Seen { at: Instant::now(), topics };
         let mut namespaces = self.namespaces.lock().expect("nobody panics while holding it");
         if namespaces.len() >= NAMESPACES_MAX {
-            namespaces.retain(|_, (seen, _)| seen.elapsed() < KNOWN_FOR);
+            namespaces.retain(|_, seen| seen.at.elapsed() < KNOWN_FOR);
         }
-        namespaces.insert(namespace.clone(), (Instant::now(), topics));
+        namespaces.insert(namespace.clone(), seen.clone());
+        Some(seen)
     }
 }

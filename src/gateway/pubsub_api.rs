@@ -30,6 +30,7 @@ pub(super) fn routes() -> Vec<Route> {
         route
             .optional("api_key", string(), "An API key, where no header can be set. A subprotocol is better.")
             .optional("token", string(), "An access token, where no header can be set. A subprotocol is better.")
+            .optional("ticket", string(), "A ticket from /v1/auth/ws-ticket, in place of any other credential.")
     };
     let published = || {
         Content::json(object(&[

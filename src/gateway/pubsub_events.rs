@@ -17,6 +17,7 @@ use serde_json::json;
 
 use super::call::Call;
 use super::error::ApiError;
+use super::publication::check_namespace;
 use super::pubsub_api::invalid;
 use super::pubsub_durable as durable;
 use super::pubsub_frames::{self as frames, After};
@@ -37,6 +38,7 @@ const TAKE_MAX: usize = 64;
 
 /// Answers with a stream.
 pub(super) async fn open(call: Call) -> Result<Reply, ApiError> {
+    check_namespace(&call.face, call.grant()?.namespace()).await?;
     let filters = call.query.all("topic").map(|topic| topic.parse().map_err(invalid));
     let filters: Vec<TopicFilter> = filters.collect::<Result<_, _>>()?;
     if filters.is_empty() {
@@ -139,7 +141,9 @@ impl Listener {
         loop {
             if self.checked.elapsed() >= CREDENTIAL_CHECK {
                 self.checked = Instant::now();
-                if !self.call.still_allowed().await {
+                let Call { face, grant, .. } = &self.call;
+                let namespace = grant.as_ref()?.namespace();
+                if !self.call.still_allowed().await || !face.durable.namespace_exists(face, namespace).await {
                     return None;
                 }
             }

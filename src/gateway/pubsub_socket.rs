@@ -31,7 +31,7 @@ use tokio_tungstenite::tungstenite::{Error, Message as Frame, Utf8Bytes};
 
 use super::call::Call;
 use super::error::{ApiError, Code};
-use super::publication;
+use super::publication::{self, check_namespace};
 use super::pubsub_api::{invalid, one_topic};
 use super::pubsub_durable::{self as durable, Readers};
 use super::pubsub_frames::{self as frames, After, Ask, AskedAck};
@@ -97,6 +97,7 @@ pub(super) async fn open(call: Call) -> Result<Reply, ApiError> {
     check_origin(&call)?;
     let framed = offered(&call.headers).any(|protocol| protocol == DEBROS_V1);
     let namespace = call.grant()?.namespace().clone();
+    check_namespace(&call.face, &namespace).await?;
     let mut subscriber = call.face.pubsub.subscriber(namespace.clone());
     let named = named_member(&call)?;
     let speech = if framed {
@@ -275,7 +276,7 @@ impl Session {
             let taken = match frame {
                 Ok(Frame::Text(text)) => self.take(Bytes::from(text), Kind::Text, answers).await,
                 Ok(Frame::Binary(bytes)) => self.take(bytes, Kind::Binary, answers).await,
-                Ok(Frame::Close(_)) => return None,
+                // A close, too: reading on sends the answer to it, and then there is nothing more.
                 Ok(_) => Ok(()),
                 Err(error) => return broken(error),
             };
@@ -440,6 +441,9 @@ impl Session {
             }
             if !self.call.still_allowed().await {
                 return end(CloseCode::Policy, "the credential has ended");
+            }
+            if !self.call.face.durable.namespace_exists(&self.call.face, self.publisher.namespace()).await {
+                return end(CloseCode::Policy, "the namespace is deleted");
             }
         }
     }

@@ -12,6 +12,7 @@ use hyper::{Method, Request, StatusCode};
 
 use super::Face;
 use super::access_log::Line;
+use super::account_error::refused;
 use super::call::Call;
 use super::client_address::client_address;
 use super::compression;
@@ -25,8 +26,8 @@ use super::request::{Unread, check_head, error_form, pass_over, take_body};
 use super::request_id::{RequestId, X_REQUEST_ID};
 use super::route::{Class, Found, Policy, Route};
 use super::socket_credential;
-use crate::accounts::Identified;
-use crate::auth::Grant;
+use crate::accounts::{Identified, TicketMaker};
+use crate::auth::{Grant, WsTicket};
 use crate::types::{Action, Namespace};
 
 /// Longest that a caller is kept waiting.
@@ -37,6 +38,7 @@ const REQUEST_MAX: Duration = Duration::from_secs(30);
 struct Journey {
     route: Option<Arc<Route>>,
     identified: Option<Identified>,
+    ticket_maker: Option<TicketMaker>,
     grant: Option<Grant>,
     budget: Option<Budget>,
 }
@@ -140,11 +142,13 @@ async fn dispatch(
         spend(journey, face.limits.login(client))?;
     }
     let query = Query::parse(head.uri.query().unwrap_or_default())?;
-    if route.class == Class::Socket {
-        socket_credential::lift(&mut head.headers, &query, face.query_credentials)?;
-    }
+    let ticket = match route.class {
+        Class::Socket => socket_credential::lift(&mut head.headers, &query, face.query_credentials)?,
+        _ => None,
+    };
     match route.policy {
         Policy::Public => {}
+        _ if let Some(ticket) = ticket => take_ticket(face, &ticket, journey, deadline).await?,
         Policy::Optional => match identify(face, &head.headers, journey, deadline).await {
             Err(error) if error.code() != Code::Unauthenticated => return Err(error),
             _ => {}
@@ -164,6 +168,7 @@ async fn dispatch(
         body: taken.bytes.clone(),
         target: head.uri,
         identified: journey.identified.clone(),
+        ticket_maker: journey.ticket_maker.clone(),
         grant: journey.grant.clone(),
         deadline,
     };
@@ -178,6 +183,16 @@ async fn identify(face: &Face, headers: &HeaderMap, journey: &mut Journey, deadl
         spend(journey, face.limits.credential(credential.as_bytes()))?;
     }
     journey.identified = Some(identified);
+    Ok(())
+}
+
+/// Uses a ticket up, and finds out who comes with it.
+async fn take_ticket(face: &Face, ticket: &WsTicket, journey: &mut Journey, deadline: Instant) -> Result<(), ApiError> {
+    let maker = face.accounts().take_ticket(ticket, deadline).await.map_err(refused)?;
+    let identified = face.authenticator.identify_maker(face.accounts(), &maker, deadline).await?;
+    spend(journey, face.limits.credential(maker.credential.name().as_bytes()))?;
+    journey.identified = Some(identified);
+    journey.ticket_maker = Some(maker);
     Ok(())
 }
 

@@ -4,6 +4,8 @@
 //! so that it is in no URL. Clients of the earlier system put it into the query (`api_key`, `token`), where proxies and
 //! histories keep it; that can be switched off. Either is moved to the header where it belongs, and from there on it is
 //! treated, and checked again, as if it had come there.
+//!
+//! A ticket (`ticket`, `wt_…`) is made for the query: it works once, so it counts there whatever is switched off.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -11,6 +13,7 @@ use hyper::header::{AUTHORIZATION, HeaderMap, HeaderName, HeaderValue, SEC_WEBSO
 
 use super::error::{ApiError, Code};
 use super::query::Query;
+use crate::auth::WsTicket;
 use crate::http::head::X_API_KEY;
 
 /// What a subprotocol that is a credential begins with.
@@ -32,12 +35,17 @@ pub(super) fn offered(headers: &HeaderMap) -> impl Iterator<Item = &str> {
     lists.flat_map(|list| list.split(',')).map(str::trim)
 }
 
-/// Moves a credential to its header. One that is in a header already stays, and then another is a conflict.
+/// Moves a credential to its header. One that is in a header already stays, and then another is a conflict. A ticket,
+/// which no header takes, is given back.
 ///
 /// # Errors
 /// [`Code::CredentialConflict`] for more than one, [`Code::Unauthenticated`] for one that cannot be read,
 /// [`Code::InvalidParameter`] for one in the query where those do not count.
-pub(super) fn lift(headers: &mut HeaderMap, query: &Query, taken: QueryCredentials) -> Result<(), ApiError> {
+pub(super) fn lift(
+    headers: &mut HeaderMap,
+    query: &Query,
+    taken: QueryCredentials,
+) -> Result<Option<WsTicket>, ApiError> {
     let mut found: Vec<(HeaderName, String)> = Vec::new();
     for text in offered(headers).filter_map(|protocol| protocol.strip_prefix(BEARER)) {
         let decoded = URL_SAFE_NO_PAD.decode(text).ok().and_then(|bytes| String::from_utf8(bytes).ok());
@@ -53,7 +61,9 @@ pub(super) fn lift(headers: &mut HeaderMap, query: &Query, taken: QueryCredentia
         let text = if header == AUTHORIZATION { format!("Bearer {text}") } else { text.to_owned() };
         found.push((header, text));
     }
-    let (in_headers, others) = (headers.contains_key(AUTHORIZATION) || headers.contains_key(&X_API_KEY), found.len());
+    let ticket = query.one("ticket")?;
+    let in_headers = headers.contains_key(AUTHORIZATION) || headers.contains_key(&X_API_KEY);
+    let others = found.len() + usize::from(ticket.is_some());
     if others > 1 || (others == 1 && in_headers) {
         return Err(ApiError::new(Code::CredentialConflict, "the request carries more than one credential"));
     }
@@ -62,7 +72,7 @@ pub(super) fn lift(headers: &mut HeaderMap, query: &Query, taken: QueryCredentia
         value.set_sensitive(true);
         headers.insert(name, value);
     }
-    Ok(())
+    Ok(ticket.map(str::parse).transpose().map_err(|_| Code::Unauthenticated)?)
 }
 
 #[cfg(test)]
@@ -73,7 +83,7 @@ mod tests {
         let mut headers = HeaderMap::new();
         headers.insert(SEC_WEBSOCKET_PROTOCOL, protocols.parse().expect("a value"));
         let query = Query::parse(query).expect("a query");
-        lift(&mut headers, &query, taken).map_err(|error| error.code()).map(|()| headers)
+        lift(&mut headers, &query, taken).map_err(|error| error.code()).map(|_| headers)
     }
 
     fn bearer(text: &str) -> String {
@@ -102,5 +112,24 @@ mod tests {
         headers.insert(X_API_KEY, "ak_2:ns".parse().expect("a value"));
         let query = Query::parse("api_key=ak_1:ns").expect("a query");
         assert!(lift(&mut headers, &query, taken).is_err());
+    }
+
+    #[test]
+    fn a_ticket_counts_wherever_it_is_the_only_credential() {
+        let ticket = WsTicket::from_random([7; 32]);
+        let query = Query::parse(&format!("topic=t&ticket={}", ticket.reveal())).expect("a query");
+        let lifted_of = |mut headers: HeaderMap| lift(&mut headers, &query, QueryCredentials::Refused);
+        let found = lifted_of(HeaderMap::new()).expect("a ticket").expect("a ticket");
+        assert_eq!(found.hash(), ticket.hash());
+        for (name, value) in [("x-api-key", "ak_1:ns".to_owned()), ("sec-websocket-protocol", bearer("ak_1:ns"))] {
+            let name: HeaderName = name.parse().expect("a name");
+            let error = lifted_of(HeaderMap::from_iter([(name, value.parse().expect("a value"))])).expect_err("two");
+            assert_eq!(error.code(), Code::CredentialConflict);
+        }
+        let beside = format!("token=a.b.c&ticket={}", ticket.reveal());
+        assert_eq!(lifted("debros.v1", &beside, QueryCredentials::Taken), Err(Code::CredentialConflict));
+        for malformed in ["ticket=", "ticket=wt_1", "ticket=rt_BwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwc"] {
+            assert_eq!(lifted("debros.v1", malformed, QueryCredentials::Taken), Err(Code::Unauthenticated));
+        }
     }
 }

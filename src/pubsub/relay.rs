@@ -24,9 +24,12 @@ pub(super) struct Outbox {
     filled: Notify,
 }
 
+/// A message, and who wants to know what became of its frame.
+type Waiting = (Arc<Message>, Option<oneshot::Sender<Gossiped>>);
+
 #[derive(Default)]
 struct Pending {
-    messages: Vec<(Arc<Message>, Option<oneshot::Sender<Gossiped>>)>,
+    messages: Vec<Waiting>,
     bytes: usize,
     /// Something did not fit since the last frame.
     lost: bool,
@@ -56,10 +59,10 @@ impl Outbox {
     }
 
     /// Takes as many messages as go into one frame, and whether some were lost before them.
-    fn take(&self, shard: u8) -> (Vec<(Arc<Message>, Option<oneshot::Sender<Gossiped>>)>, bool) {
+    fn take(&self, shard: u8) -> (Vec<Waiting>, bool) {
         let mut pending = self.pending(shard);
         let mut bytes = 0;
-        let fits = |(message, _): &&(Arc<Message>, _)| {
+        let fits = |(message, _): &&Waiting| {
             bytes += message.bytes();
             bytes <= GOSSIP_BATCH_BYTES_MAX
         };

@@ -233,6 +233,13 @@ pub const ACCESS_TOKEN_TTL: Duration = Duration::from_secs(15 * 60);
 /// Life of a refresh token: who returns within a month need not take the wallet out.
 pub const REFRESH_TOKEN_TTL: Duration = Duration::from_secs(30 * 24 * 60 * 60);
 
+/// Life of a ticket that opens one socket. It travels in a URL, where logs may keep it.
+pub const WS_TICKET_TTL: Duration = Duration::from_secs(30);
+
+/// Tickets of one credential that wait to be used; the oldest give way. A server may fetch them for the pages of all its
+/// users.
+pub const OPEN_TICKETS_PER_CREDENTIAL_MAX: i64 = 1000;
+
 /// How far the clocks of two gateways may differ before one refuses what the other has just issued.
 pub const TOKEN_LEEWAY: Duration = Duration::from_secs(30);
 

@@ -20,4 +20,5 @@ mod roles;
 mod socket;
 mod sql;
 mod storage;
+mod tickets;
 mod watch;

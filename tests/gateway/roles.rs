@@ -27,6 +27,7 @@ fn table() -> Vec<Row> {
     let none = || Value::Null;
     vec![
         row("GET", "/v1/auth/whoami", none(), "reader", ""),
+        row("POST", "/v1/auth/ws-ticket", none(), "reader", "pubsub:subscribe"),
         row("GET", "/v1/network/status", none(), "reader", ""),
         row("GET", "/v1/network/peers", none(), "reader", ""),
         row("POST", "/v1/db/query", sql(), "reader", "sql:read"),

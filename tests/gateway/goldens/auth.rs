@@ -77,6 +77,13 @@ fn logging_in_and_out_answers_as_written() {
     book.ask("With a token of a key", whoami().by(&bearer(&exchanged["access_token"])));
     book.ask("A token for a token", Request::new("POST", "/v1/auth/token").by(&token));
 
+    book.ask("A ticket for a socket", post("/v1/auth/ws-ticket", json!({})).by(&token));
+    book.ask("With an API key", Request::new("POST", "/v1/auth/ws-ticket").by(&stored));
+    let scoped = post("/v1/auth/api-key", json!({ "scopes": ["kv:read"] })).by(&token);
+    let weak = key(book.silently(&scoped).json()["api_key"].as_str().expect("a key"));
+    book.conceal(&weak.as_ref().expect("a key").1, "a weak key");
+    book.ask("With a key that may not subscribe", Request::new("POST", "/v1/auth/ws-ticket").by(&weak));
+
     let first = session["refresh_token"].clone();
     let refreshed = post("/v1/auth/refresh", json!({ "refresh_token": first, "namespace": "chat" }));
     let second = book.ask("Refresh", refreshed).json();
@@ -103,7 +110,7 @@ fn logging_in_and_out_answers_as_written() {
     let token = Some(("Authorization", format!("Bearer {}", session.access)));
     book.ask("All of the wallet's sessions", post("/v1/auth/logout", json!({ "all": true })).by(&token));
 
-    refusals(&mut book, "auth", &Callers { full: None, weak: stored });
+    refusals(&mut book, "auth", &Callers { full: None, weak });
     book.close();
 }
 

@@ -17,6 +17,7 @@ const REMEMBERED: &[&str] = &[
     "peer_id",
     "refresh_token",
     "request_id",
+    "ticket",
     "token",
     "x",
 ];
