@@ -40,6 +40,7 @@
 //! | [`accounts`] | who may do what: namespaces, members, logins, API keys, over [`cluster`] |
 //! | [`kv`] | keys and values of a namespace: put, get, list, watch, over [`cluster`] |
 //! | [`pubsub`] | topics of a namespace: messages that are stored, over [`cluster`] |
+//! | [`pubsub`] | messages to whoever listens, over the mesh's gossip, and durable topics, over [`cluster`] |
 //! | [`http`] | the serving loop that listeners share: bounds, timeouts, draining |
 //! | [`rqlite_api`] | rqlite's HTTP contract over [`cluster`] |
 //! | [`gateway`] | the gateway's HTTP contract: one table of routes, who may come, what every answer carries |
@@ -75,6 +76,13 @@
 //! cluster and who leads; of two answers the newer one counts, and a node that was found dead is not believed in because
 //! others still name it. Writes go to the leader, reads that anybody can answer to the best node, and on to the next one
 //! as soon as a stream ends or falls silent. Who serves users takes a [`cluster::AnyCluster`] and sees no difference.
+//!
+//! # A message
+//!
+//! [`pubsub::PubSub::publish`] puts it into the queues of those who subscribe at this process, and, if other processes
+//! listen on its topic's shard, into the outbox: what waits for a shard travels in one signed gossip frame. A receiver
+//! puts frames into their sender's order, and tells its subscribers where one is missing. A message of a durable topic is
+//! a [`types::Command`] first; its readers follow the log's effects in the namespace's file and never the gossip.
 //!
 //! # A join
 //!

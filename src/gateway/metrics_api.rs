@@ -3,13 +3,14 @@
 //!
 //! Labels come from the table of routes and from lists of a few words, never from what a client sends.
 
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use hyper::header::HeaderValue;
 use hyper::{Method, StatusCode};
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::encoding::text::encode;
+use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
@@ -21,6 +22,7 @@ use super::call::Call;
 use super::error::ApiError;
 use super::reply::{self, Reply};
 use super::route::{Content, Policy, Route, Tag};
+use crate::pubsub::PubSubCounters;
 
 const MEDIA_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
@@ -54,6 +56,11 @@ struct Gauges {
     is_leader: Gauge,
     peers: Gauge<u64, AtomicU64>,
     disk_free: Gauge<u64, AtomicU64>,
+    subscriptions: Gauge<u64, AtomicU64>,
+    published: Counter,
+    delivered: Counter,
+    dropped: Counter,
+    congested: Counter,
 }
 
 impl Metrics {
@@ -76,6 +83,12 @@ impl Metrics {
         registry.register("raft_is_leader", "1 on the leader", gauges.is_leader.clone());
         registry.register("p2p_peers", "Peers that are connected", gauges.peers.clone());
         registry.register("disk_free_bytes", "Free space of the data directory's disk", gauges.disk_free.clone());
+        registry.register("pubsub_subscriptions", "Subscriptions that there are", gauges.subscriptions.clone());
+        registry.register("pubsub_published", "Messages published here", gauges.published.clone());
+        registry.register("pubsub_delivered", "Messages handed to subscribers here", gauges.delivered.clone());
+        registry.register("pubsub_dropped", "Messages lost by slow subscribers here", gauges.dropped.clone());
+        let congested = "Messages that other processes did not get because too many waited";
+        registry.register("pubsub_congested", congested, gauges.congested.clone());
         Metrics { registry, requests, gauges }
     }
 
@@ -130,6 +143,13 @@ async fn metrics(call: Call) -> Result<Reply, ApiError> {
         gauges.commit_lag_entries.set(raft.commit_index.saturating_sub(raft.applied_index));
         gauges.is_leader.set(i64::from(raft.leader == Some(raft.node)));
     }
+    let PubSubCounters { published, delivered, dropped, congested, subscriptions } = face.pubsub.counters();
+    gauges.subscriptions.set(subscriptions);
+    // They are counted where they happen; here they are only shown.
+    gauges.published.inner().store(published, Ordering::Relaxed);
+    gauges.delivered.inner().store(delivered, Ordering::Relaxed);
+    gauges.dropped.inner().store(dropped, Ordering::Relaxed);
+    gauges.congested.inner().store(congested, Ordering::Relaxed);
     let mut text = String::new();
     encode(&mut text, registry).map_err(ApiError::internal)?;
     Ok(reply::typed(StatusCode::OK, HeaderValue::from_static(MEDIA_TYPE), text))

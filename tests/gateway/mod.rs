@@ -11,6 +11,7 @@ mod goldens;
 mod isolation;
 mod keys;
 mod limits;
+mod many_sockets;
 mod members;
 mod migrations;
 mod paths;
