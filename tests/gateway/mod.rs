@@ -18,6 +18,7 @@ mod paths;
 mod pubsub;
 mod raw;
 mod roles;
+mod soak;
 mod socket;
 mod sql;
 mod storage;

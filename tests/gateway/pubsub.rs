@@ -28,7 +28,7 @@ fn with_namespace(node: &TestNode, namespace: &str) -> String {
 }
 
 /// Publishes over HTTP until it goes to so many other processes: they have to know first who listens where.
-fn publish(caller: &mut Caller, topic: &str, data: &str, peers: u64) -> Value {
+pub(crate) fn publish(caller: &mut Caller, topic: &str, data: &str, peers: u64) -> Value {
     soon("the others are known to listen", || {
         let told = caller.ok("POST", "/v1/pubsub/publish", &json!({ "topic": topic, "data": data }));
         (told["peers"].as_u64() >= Some(peers)).then_some(told)
