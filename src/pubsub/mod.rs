@@ -187,7 +187,8 @@ impl PubSub {
             published: AtomicU64::new(0),
             congested: AtomicU64::new(0),
         };
-        let receiver = Receiver { hub, presence: inner.presence.clone(), paused, orders: Default::default() };
+        let presence = inner.presence.clone();
+        let receiver = Receiver { hub, presence, paused, orders: Default::default(), runs: Default::default() };
         tasks.spawn_until_cancelled(receiver.run(inbox));
         tasks.spawn_until_cancelled(relay::send(inner.outbox.clone(), inner.sender.clone()));
         let pubsub = PubSub { inner: Arc::new(inner) };

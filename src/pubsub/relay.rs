@@ -12,7 +12,7 @@ use tokio::sync::{Notify, oneshot};
 use super::frame::{Content, Frame, News, Sent};
 use super::hub::Hub;
 use super::message::Message;
-use super::order::{Next, Order};
+use super::order::{Next, Order, Run, Runs};
 use super::presence::Presence;
 use crate::mesh::{GossipFrame, GossipInbox, Gossiped, Mesh, Shards};
 use crate::types::NodeId;
@@ -130,6 +130,7 @@ pub(super) struct Receiver {
     /// Shards that were not listened to since the last frame on them.
     pub(super) paused: Arc<Mutex<Shards>>,
     pub(super) orders: HashMap<(NodeId, u8), Order<Content>>,
+    pub(super) runs: Runs,
 }
 
 impl Receiver {
@@ -156,8 +157,14 @@ impl Receiver {
                 return;
             }
         };
+        let now = Instant::now();
+        match self.runs.judge(from, run, now) {
+            Run::Present => {}
+            Run::New => self.orders.retain(|(sender, _), _| *sender != from),
+            Run::Past => return,
+        }
         self.resume(shard);
-        let next = self.orders.entry((from, shard)).or_default().take(run, seq, content, Instant::now());
+        let next = self.orders.entry((from, shard)).or_default().take(seq, content, now);
         self.tell(from, shard, next);
     }
 
