@@ -27,6 +27,14 @@ pub enum BenchError {
         #[source]
         source: io::Error,
     },
+    /// A connection that was refused after it was made.
+    #[error("{address}: {reason}")]
+    Socket {
+        /// Of the listener.
+        address: String,
+        /// What it said.
+        reason: String,
+    },
     /// What is read could not be made.
     #[error("what the requests need could not be made: {0}")]
     Prepare(String),

@@ -5,24 +5,35 @@
 //! thread, requests that are bytes before the clock starts, no allocation for a request, only as much of HTTP as an
 //! answer needs. The server is always another process, so that loader and server share nothing but the machine.
 //!
+//! Topics are measured apart ([`pubsub`]): there messages come to those who asked for nothing.
+//!
 //! Closed loop: a connection asks again as soon as it is answered. So latencies are those under that many clients, not
 //! those of a client who comes when it pleases.
 
 mod disk;
 mod echo;
 mod error;
+mod flight;
 mod gateway_workload;
 mod histogram;
 mod loader;
+mod messenger;
+mod nats;
 mod nodes;
+mod pubsub;
+mod pubsub_loader;
+mod pubsub_workload;
 mod request;
 mod response;
 mod scratch;
+mod socket;
 mod sql_workload;
+mod stamp;
 mod target;
 mod workload;
 
 use std::fmt;
+use std::future::Future;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -32,6 +43,11 @@ use tokio::signal::unix::{SignalKind, signal};
 pub use echo::serve_echo;
 pub use error::BenchError;
 pub use gateway_workload::GatewayWorkload;
+pub use nats::NatsTarget;
+pub use pubsub::{
+    Broker, CLIENTS_MAX, Placement, PubSubPlan, PubSubReport, PubSubRun, SIZE_BYTES_MAX, SIZE_BYTES_MIN, run_pubsub,
+};
+pub use pubsub_workload::PubSubWorkload;
 pub use sql_workload::{ReadLevel, SqlWorkload};
 pub use target::Target;
 pub use workload::Workload;
@@ -185,12 +201,17 @@ pub struct Run {
 /// # Errors
 /// [`BenchError`]; answers that were refusals are no error but counted in the report.
 pub fn run(plan: &Plan, progress: &mut dyn FnMut(&str)) -> Result<Report, BenchError> {
+    until_interrupted(measure(plan, progress))
+}
+
+/// Runs a measurement on this thread until it ends or is told to.
+fn until_interrupted<T>(measurement: impl Future<Output = Result<T, BenchError>>) -> Result<T, BenchError> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(BenchError::Runtime)?;
     runtime.block_on(async {
         let mut interrupt = signal(SignalKind::interrupt()).map_err(BenchError::Runtime)?;
         let mut terminate = signal(SignalKind::terminate()).map_err(BenchError::Runtime)?;
         tokio::select! {
-            report = measure(plan, progress) => report,
+            measured = measurement => measured,
             _ = interrupt.recv() => Err(BenchError::Interrupted),
             _ = terminate.recv() => Err(BenchError::Interrupted),
         }

@@ -22,8 +22,8 @@ const LOOK_EVERY: Duration = Duration::from_millis(50);
 const LOG_LINES_SHOWN: usize = 5;
 
 /// What own processes are configured with, besides flags: limits that no run reaches, since it is not them that are
-/// measured, but so that each request is still counted against them.
-const CONFIG: &str = "[gateway]\nrate_per_key = 1000000\nrate_per_namespace = 1000000\n";
+/// measured, but so that each request is still counted against them. A socket has none.
+const CONFIG: &str = "[gateway]\nrate_per_key = 1000000\nrate_per_namespace = 1000000\nsocket_rate = 0\n";
 
 /// Running nodes; dropped, they end at once.
 pub(super) struct Nodes {
@@ -102,6 +102,12 @@ impl Nodes {
             reason = format!("no {via} among the processes");
         }
         Err(BenchError::Process { command: "debros cluster status".to_owned(), reason })
+    }
+
+    /// The gateways of all nodes, the first node's first.
+    pub(super) fn gateways(&self) -> Result<Vec<Target>, BenchError> {
+        let gateway = |node: &Node| Ok(Target::new(status(&self.program, &node.directory)?.gateway_address));
+        self.nodes.iter().map(gateway).collect()
     }
 
     /// Starts a process of a role; all but the first join with a token of the first.

@@ -1,6 +1,7 @@
 //! `debros bench …`: how much this machine, or a running cluster, answers per second.
 
 mod gateway;
+mod pubsub;
 mod sql;
 
 use std::path::PathBuf;
@@ -17,12 +18,12 @@ use crate::types::Exit;
 /// Long enough for some thousand commits of a slow disk.
 const DURATION_DEFAULT: Duration = Duration::from_secs(5);
 
-/// Measure what SQL over HTTP and the gateway reach.
+/// Measure what SQL over HTTP, the gateway and topics reach.
 #[derive(FromArgs, ArgsInfo, Debug)]
 #[argh(
     subcommand,
     name = "bench",
-    example = "debros bench sql\ndebros bench sql --nodes 3 --via follower\ndebros bench gateway"
+    example = "debros bench sql\ndebros bench sql --nodes 3 --via follower\ndebros bench gateway\ndebros bench pubsub"
 )]
 pub(super) struct Bench {
     #[argh(subcommand)]
@@ -34,6 +35,7 @@ pub(super) struct Bench {
 enum Verb {
     Sql(sql::Sql),
     Gateway(gateway::Gateway),
+    PubSub(pubsub::PubSub),
     Echo(Echo),
 }
 
@@ -100,6 +102,7 @@ impl Bench {
         match self.verb {
             Verb::Sql(command) => command.run(session),
             Verb::Gateway(command) => command.run(session),
+            Verb::PubSub(command) => command.run(session),
             Verb::Echo(command) => command.run(session),
         }
     }
@@ -162,7 +165,7 @@ fn measure(session: &mut Session<'_>, plan: &Plan, format: Format) -> Result<Exi
 fn failure(error: BenchError) -> CliError {
     let exit = match &error {
         BenchError::Interrupted => Exit::Interrupted,
-        BenchError::Connect { .. } => Exit::Unavailable,
+        BenchError::Connect { .. } | BenchError::Socket { .. } => Exit::Unavailable,
         _ => Exit::Failed,
     };
     let told = CliError::new(exit, error.to_string());
@@ -183,9 +186,7 @@ fn table(session: &mut Session<'_>, plan: &Plan, report: &Report) -> Result<(), 
         Server::Existing(targets) => format!("{} running", targets.len()),
     };
     let disk = format!("{:.0} fdatasync/s of 4 KiB in {}", report.fdatasyncs_per_second, plan.data_dir.display());
-    let cores = std::thread::available_parallelism().map_or(0, usize::from);
-    let load = report.load_average.map_or("unknown".to_owned(), |load| format!("{load:.2}"));
-    let machine = format!("{cores} cores, load average {load} before the run");
+    let machine = machine(report.load_average);
     output::fields(session.out, &[("server", server), ("machine", machine), ("disk", disk)])?;
     writeln!(session.out)?;
     let headings =
@@ -193,6 +194,13 @@ fn table(session: &mut Session<'_>, plan: &Plan, report: &Report) -> Result<(), 
     let rows: Vec<Vec<String>> = report.runs.iter().map(row).collect();
     output::table(session.out, &headings, &rows)?;
     Ok(())
+}
+
+/// What a report says of the machine.
+fn machine(load_average: Option<f64>) -> String {
+    let cores = std::thread::available_parallelism().map_or(0, usize::from);
+    let load = load_average.map_or("unknown".to_owned(), |load| format!("{load:.2}"));
+    format!("{cores} cores, load average {load} before the run")
 }
 
 fn row(run: &Run) -> Vec<String> {
