@@ -67,8 +67,9 @@
 //! A read never enters the log, unless it asks to (`strong`). For `linearizable` the node that was asked gets a read
 //! index from the leader, which first makes sure that a quorum still follows it; one such question serves all reads
 //! that were waiting. When the local replica has applied that index, the read runs on one of the namespace's read-only
-//! connections. It is first tried on the thread that received it, with a budget of about a millisecond, and moves to
-//! another thread when that was not enough. `weak` is the leader's copy, `none` the local one.
+//! connections. It is first tried on the thread that received it, with a budget of about a millisecond, and moves to a
+//! thread of low priority when that was not enough, in a turn that is fair between namespaces. `weak` is the
+//! leader's copy, `none` the local one.
 //!
 //! # Without data
 //!

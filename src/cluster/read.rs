@@ -264,12 +264,14 @@ impl Cluster {
         question: &Q,
         deadline: Instant,
     ) -> Result<Q::Found, ClusterError> {
-        let _turn = self.inner.slow_reads.turn(question.terms().namespace, deadline).await?;
+        let slow_reads = &self.inner.slow_reads;
+        let mut turn = slow_reads.turn(question.terms().namespace, deadline).await?;
         let allowed = self.allowed(deadline, Work::Unbounded);
         loop {
             let (readers, question, allowed) = (readers.clone(), question.clone(), allowed.clone());
-            let asked = tokio::task::spawn_blocking(move || question.ask(&readers, &allowed));
-            match asked.await.map_err(|e| ClusterError::Storage(e.to_string()))? {
+            let found;
+            (turn, found) = slow_reads.run(turn, move || question.ask(&readers, &allowed)).await?;
+            match found {
                 // Quick reads hold connections for microseconds.
                 Err(ReadError::Busy { .. }) if Instant::now() < deadline => {
                     tokio::time::sleep(Duration::from_millis(1)).await

@@ -9,7 +9,7 @@
 //! is taken on the statement's own step counter, which does not depend on caches.
 
 use std::cell::Cell;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use rusqlite::Connection;
 
@@ -18,16 +18,22 @@ use super::heap;
 /// VM steps between two looks at the meter: some microseconds, or with the largest values in each step a second.
 const STEPS_PER_TICK: u64 = 100;
 
+/// How long a statement that [yields](yield_often) keeps a core that others want. A kernel lets even a thread of low
+/// priority finish the slice it is owed, which is milliseconds; a yield costs less than one microsecond.
+const YIELD_EVERY: Duration = Duration::from_micros(100);
+
 #[derive(Clone, Copy)]
 struct Meter {
     ticks_left: u64,
     /// Work inside of single steps, in steps.
     charged: u64,
     deadline: Option<Instant>,
+    /// When the core was last offered to others, where it is.
+    yielded: Option<Instant>,
     stopped: bool,
 }
 
-const UNLIMITED: Meter = Meter { ticks_left: u64::MAX, charged: 0, deadline: None, stopped: false };
+const UNLIMITED: Meter = Meter { ticks_left: u64::MAX, charged: 0, deadline: None, yielded: None, stopped: false };
 
 thread_local! {
     static METER: Cell<Meter> = const { Cell::new(UNLIMITED) };
@@ -67,6 +73,10 @@ fn go_on(ticks: u64) -> bool {
     let mut meter = METER.get();
     meter.ticks_left = meter.ticks_left.saturating_sub(ticks);
     meter.stopped |= meter.ticks_left == 0 || meter.deadline.is_some_and(|deadline| Instant::now() >= deadline);
+    if meter.yielded.is_some_and(|yielded| yielded.elapsed() >= YIELD_EVERY) {
+        std::thread::yield_now();
+        meter.yielded = Some(Instant::now());
+    }
     METER.set(meter);
     !meter.stopped
 }
@@ -74,8 +84,13 @@ fn go_on(ticks: u64) -> bool {
 /// Limits what runs on this thread until [`disarm`].
 pub(super) fn arm(steps_max: u64, deadline: Option<Instant>) {
     let ticks_left = (steps_max / STEPS_PER_TICK).saturating_add(1);
-    METER.set(Meter { ticks_left, charged: 0, deadline, stopped: false });
+    METER.set(Meter { ticks_left, charged: 0, deadline, yielded: None, stopped: false });
     heap::arm();
+}
+
+/// Lets whoever waits for the core have it in between, until [`disarm`].
+pub(super) fn yield_often() {
+    METER.set(Meter { yielded: Some(Instant::now()), ..METER.get() });
 }
 
 /// Lifts all limits on this thread.

@@ -77,7 +77,7 @@ impl Default for ReadOptions {
 /// How much a query may do on the thread that calls.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Work {
-    /// As much as its deadline allows.
+    /// As much as its deadline allows, letting others have the core in between.
     Unbounded,
     /// As much as may hold up the thread's other work: about two milliseconds, and no large values. Whatever does not
     /// give rows within that gives [`ReadError::StepsExhausted`].
@@ -94,7 +94,10 @@ impl Work {
     /// Limits what runs on this thread from now on.
     pub(super) fn arm(self, deadline: Instant) {
         match self {
-            Work::Unbounded => meter::arm(u64::MAX, Some(deadline)),
+            Work::Unbounded => {
+                meter::arm(u64::MAX, Some(deadline));
+                meter::yield_often();
+            }
             Work::Quick => meter::arm(QUICK_STEPS_MAX, Some(deadline.min(Instant::now() + QUICK_TIME_MAX))),
         }
     }
