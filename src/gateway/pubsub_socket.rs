@@ -31,7 +31,7 @@ use tokio_tungstenite::tungstenite::{Error, Message as Frame, Utf8Bytes};
 
 use super::call::Call;
 use super::error::{ApiError, Code};
-use super::publication::{self, check_namespace};
+use super::publication::{self, Publication, check_namespace};
 use super::pubsub_api::{invalid, one_topic};
 use super::pubsub_durable::{self as durable, Readers};
 use super::pubsub_frames::{self as frames, After, Ask, AskedAck};
@@ -233,7 +233,7 @@ impl Session {
             .max_frame_size(Some(FRAME_BYTES_MAX))
             // Many sockets are idle: what they hold is small. What is written waits for a slow reader in its queue.
             .read_buffer_size(4 * 1024)
-            .write_buffer_size(16 * 1024)
+            .write_buffer_size(32 * 1024)
             .max_write_buffer_size(4 * FRAME_BYTES_MAX);
         let socket = WebSocketStream::from_raw_socket(connection, Role::Server, Some(config)).await;
         let (mut writer, mut reader) = socket.split();
@@ -341,11 +341,11 @@ impl Session {
             Ask::Unsubscribe { id, topic } => (id, self.unsubscribe(id, &topic)),
             Ask::Ping { id } => (id, Ok(serde_json::json!({ "type": "pong", "id": id }).to_string())),
             Ask::Publish { id, topic, data, ack } => {
-                let published = self.publish(id, &topic, data, ack).await;
+                let published = self.publish(&topic, data, ack).await;
                 if ack == AskedAck::None && published.is_ok() {
                     return None;
                 }
-                (id, published)
+                (id, published.map(|published| frames::published(id, &topic, &published)))
             }
         };
         Some(answer.unwrap_or_else(|error| frames::failed(id, &error)))
@@ -376,22 +376,14 @@ impl Session {
         Ok(frames::answer("unsubscribed", id, topic))
     }
 
-    async fn publish(
-        &self,
-        id: Option<u64>,
-        topic: &str,
-        data: frames::Data,
-        ack: AskedAck,
-    ) -> Result<String, ApiError> {
+    async fn publish(&self, topic: &str, data: frames::Data, ack: AskedAck) -> Result<Publication, ApiError> {
         if !self.may_publish {
             return Err(ApiError::new(Code::Forbidden, "the credential does not allow publishing"));
         }
         let topic: Topic = topic.parse().map_err(invalid)?;
         self.call.face.limits.namespace(self.publisher.namespace())?;
         let (data, deadline) = (data.bytes()?, Instant::now() + PUBLISH_MAX);
-        let published =
-            publication::publish(&self.call.face, &self.publisher, topic.clone(), data, ack, None, deadline).await?;
-        Ok(frames::published(id, topic.as_str(), &published))
+        publication::publish(&self.call.face, &self.publisher, topic, data, ack, None, deadline).await
     }
 
     /// Writes what there is for the client; `None` when that is no longer possible.

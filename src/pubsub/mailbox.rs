@@ -52,6 +52,8 @@ impl Mailbox {
     /// Puts a message in; how many it pushed out.
     pub(super) fn push(&self, message: &Arc<Message>) -> u64 {
         let mut queue = self.queue();
+        // Who takes empties the queue, or takes again without waiting.
+        let was_empty = queue.messages.is_empty();
         queue.bytes += message.bytes();
         queue.messages.push_back(message.clone());
         let mut pushed_out = 0;
@@ -65,7 +67,9 @@ impl Mailbox {
         }
         queue.lost += pushed_out;
         drop(queue);
-        self.filled.notify_one();
+        if was_empty {
+            self.filled.notify_one();
+        }
         pushed_out
     }
 
@@ -97,10 +101,11 @@ impl Mailbox {
             0 => {}
             lost => taken.push(Delivery::Gap(Gap::Slow { lost })),
         }
-        for message in queue.messages.drain(..count).collect::<Vec<_>>() {
-            queue.bytes -= message.bytes();
-            taken.push(Delivery::Message(message));
-        }
+        let Queue { messages, bytes, .. } = &mut *queue;
+        taken.extend(messages.drain(..count).map(|message| {
+            *bytes -= message.bytes();
+            Delivery::Message(message)
+        }));
         taken
     }
 }
