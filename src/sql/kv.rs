@@ -36,7 +36,7 @@ const CHANGES_PER_INDEX_BITS: u32 = 20;
 /// What has expired, in the order of the key of `sqlite_debros_kv_expiry`, so that nothing is sorted. As many are read as
 /// are wanted: a `LIMIT` with a parameter has SQLite compile the statement anew whenever the parameter is bound.
 pub(super) const EXPIRED: &str = "/*debros*/ SELECT k.id, k.version, k.expires_unix_ms, \
-    length(k.key) + length(k.value) + coalesce(length(CAST(k.content_type AS BLOB)), 0), k.key \
+    length(k.key) + length(k.value), k.content_type, k.key \
     FROM sqlite_debros_kv_expiry e CROSS JOIN sqlite_debros_kv k ON k.id = e.id \
     WHERE e.unix_ms <= ?1 ORDER BY e.unix_ms, e.id";
 
@@ -207,19 +207,10 @@ impl KvRun<'_> {
     fn look_up(&mut self, key: &str) -> rusqlite::Result<Option<Stored>> {
         // The value's length stands in the row's header: the value itself is not read for it.
         let sql = "/*debros*/ SELECT id, version, expires_unix_ms, \
-            length(key) + length(value) + coalesce(length(CAST(content_type AS BLOB)), 0) \
+            length(key) + length(value), content_type \
             FROM sqlite_debros_kv WHERE key = ?1";
-        let stored = with_own(self.connection, sql, |statement| {
-            let read = |row: &rusqlite::Row<'_>| {
-                Ok(Stored {
-                    id: row.get(0)?,
-                    version: row.get::<_, i64>(1)? as u64,
-                    expires_unix_ms: row.get(2)?,
-                    bytes: row.get::<_, i64>(3)? as u64,
-                })
-            };
-            statement.query_row([key.as_bytes()], read).optional()
-        })?;
+        let stored =
+            with_own(self.connection, sql, |statement| statement.query_row([key.as_bytes()], read_stored).optional())?;
         match stored {
             Some(stored) if stored.expires_unix_ms.is_some_and(|at| at <= self.stamp.unix_ms) => {
                 self.remove(stored)?;
@@ -232,15 +223,7 @@ impl KvRun<'_> {
 
     fn clear_expired(&mut self, keys_max: usize) -> rusqlite::Result<()> {
         let expired: Vec<(Stored, Vec<u8>)> = with_own(self.connection, EXPIRED, |statement| {
-            let read = |row: &rusqlite::Row<'_>| {
-                let stored = Stored {
-                    id: row.get(0)?,
-                    version: row.get::<_, i64>(1)? as u64,
-                    expires_unix_ms: row.get(2)?,
-                    bytes: row.get::<_, i64>(3)? as u64,
-                };
-                Ok((stored, row.get(4)?))
-            };
+            let read = |row: &rusqlite::Row<'_>| Ok((read_stored(row)?, row.get(5)?));
             statement.query_map([self.stamp.unix_ms], read)?.take(keys_max).collect()
         })?;
         for (stored, key) in expired {
@@ -274,6 +257,18 @@ impl KvRun<'_> {
         }
         Ok(())
     }
+}
+
+/// A key from its id, version, expiry, the bytes of key and value, and content type. A text counts with its bytes in UTF-8,
+/// whatever a loaded file writes it in: as much as was counted when it was stored.
+fn read_stored(row: &rusqlite::Row<'_>) -> rusqlite::Result<Stored> {
+    let content_type = row.get_ref(4)?.as_bytes_or_null()?.map_or(0, <[u8]>::len);
+    Ok(Stored {
+        id: row.get(0)?,
+        version: row.get::<_, i64>(1)? as u64,
+        expires_unix_ms: row.get(2)?,
+        bytes: row.get::<_, i64>(3)? as u64 + content_type as u64,
+    })
 }
 
 /// How a kind of change is stored.

@@ -320,8 +320,13 @@ fn keys_stay_when_another_sql_database_is_loaded() {
     let mut fixture = Fixture::new();
     fixture.change(vec![put("a", b"1"), put("gone", b"")]);
     fixture.change(vec![delete("gone"), put_if("b", b"2", Condition::Always, Expiry::AfterMs(1_000_000))]);
+    let mut typed = put("c", b"3");
+    if let KvOp::Put { content_type, .. } = &mut typed {
+        *content_type = Some("text/plain".to_owned());
+    }
+    fixture.change(vec![typed]);
     let totals = fixture.database.kv_totals();
-    let asked = [get(&["a", "b", "gone"]), list("", None, 9), changes("", 0, 99)];
+    let asked = [get(&["a", "b", "c", "gone"]), list("", None, 9), changes("", 0, 99)];
     let before: Vec<KvFound> = asked.iter().map(|query| fixture.ask_keys(query)).collect();
     for encoding in ["UTF-8", "UTF-16le"] {
         let loaded = fixture.folder.path().join(format!("{encoding}.sqlite"));
@@ -336,9 +341,12 @@ fn keys_stay_when_another_sql_database_is_loaded() {
         let database = Database::open(&loaded).expect("opens");
         assert_eq!((database.applied_index(), database.kv_totals()), (50, totals));
         let readers = Readers::open(&loaded).expect("opens");
-        let other = Fixture { database, readers, index: 2, folder: tempfile::tempdir().expect("a folder") };
+        let mut other = Fixture { database, readers, index: 60, folder: tempfile::tempdir().expect("a folder") };
         assert_eq!(asked.iter().map(|query| other.ask_keys(query)).collect::<Vec<_>>(), before);
         assert_eq!(other.rows("SELECT count(*) FROM new"), ["0"]);
+        other.change(vec![delete("c")]);
+        let left = totals.bytes - "c3text/plain".len() as u64;
+        assert_eq!(other.database.kv_totals().bytes, left, "{encoding}: as much as it took");
     }
 }
 
