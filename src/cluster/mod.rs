@@ -8,6 +8,7 @@
 mod any;
 mod backup;
 mod error;
+mod fair_writes;
 mod join;
 mod keeper;
 mod kv_read;
@@ -49,6 +50,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use self::fair_writes::FairWrites;
 use self::leader::LeaderWatch;
 use self::peers::Peers;
 use self::read_index::ReadIndexes;
@@ -84,6 +86,7 @@ struct Inner {
     tasks: Tasks,
     read_indexes: ReadIndexes,
     slow_reads: SlowReads,
+    fair_writes: FairWrites,
     in_flight: InFlight,
     leader: LeaderWatch,
 }
@@ -109,6 +112,7 @@ impl Cluster {
             tasks,
             read_indexes,
             slow_reads: SlowReads::new(),
+            fair_writes: FairWrites::default(),
             in_flight: InFlight::new(),
             leader,
         };

@@ -12,7 +12,7 @@ use super::view::Member;
 use super::{Cluster, Limits};
 use crate::raft::ProposeError;
 use crate::types::limits::WRITE_STEPS_MAX;
-use crate::types::{Command, NodeId, Outcome, Statement, Value};
+use crate::types::{Command, Namespace, NodeId, Outcome, Statement, Value};
 
 /// Bytes of commands on their way through the log at once, in KiB: what a process may hold in memory for its clients.
 const IN_FLIGHT_KIB_MAX: usize = 512 * 1024;
@@ -28,6 +28,10 @@ impl Cluster {
     /// refusal by the state machine is [`ClusterError::Refused`]. Dropping the future leaves the outcome open.
     pub async fn submit(&self, command: Command, deadline: Instant) -> Result<Applied, ClusterError> {
         let command = self.inner.limits.apply(command);
+        let _turn = match written(&command) {
+            Some(namespace) => Some(self.inner.fair_writes.turn(namespace, deadline).await?),
+            None => None,
+        };
         let _in_flight = self.inner.in_flight.reserve(&command, deadline).await?;
         let mut attempts = Attempts::of(&command, deadline);
         loop {
@@ -67,6 +71,17 @@ impl Cluster {
     pub(super) fn served_by(&self, node: NodeId) -> ServedBy {
         served_by(node, self.member(node).as_ref())
     }
+}
+
+/// The tenant's data that a command changes. What the system does for all of them stands in no tenant's line.
+fn written(command: &Command) -> Option<&Namespace> {
+    match command {
+        Command::Execute(execute) => Some(&execute.namespace),
+        Command::Kv(kv) => Some(&kv.namespace),
+        Command::Topics(change) => Some(&change.namespace),
+        _ => None,
+    }
+    .filter(|namespace| **namespace != Namespace::accounts())
 }
 
 /// Where a node served, by what is known of it.
