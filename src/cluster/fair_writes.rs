@@ -17,7 +17,7 @@ use super::ClusterError;
 use crate::types::Namespace;
 
 /// Writes that a namespace may have in flight in any case: carrying out a batch of them takes about as long as its fsync.
-const SHARE: usize = 8;
+const SHARE: usize = 4;
 
 /// How many times as many as the other namespace has.
 const TIMES: usize = 4;
