@@ -21,6 +21,7 @@ use hyper::header::{
     SEC_WEBSOCKET_PROTOCOL, SEC_WEBSOCKET_VERSION, UPGRADE,
 };
 use serde_json::Value as Json;
+use tokio::io::AsyncWriteExt as _;
 use tokio::sync::mpsc;
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::error::{CapacityError, ProtocolError};
@@ -254,11 +255,11 @@ impl Session {
         let Some(End { code, reason }) = end else { return };
         tracing::debug!(code = u16::from(code), reason, "socket ends");
         let close = Frame::Close(Some(CloseFrame { code, reason: Utf8Bytes::from(reason) }));
-        let goodbye = async {
-            if writer.send(close).await.is_ok() {
-                // The client's own last word; what comes before it is no longer of interest.
-                while let Some(Ok(_)) = reader.next().await {}
-            }
+        let goodbye = async move {
+            writer.send(close).await.ok()?;
+            // The client's own last word; what comes before it is no longer of interest.
+            while let Some(Ok(_)) = reader.next().await {}
+            linger(writer.reunite(reader).ok()?.get_mut()).await.ok()
         };
         // A client that is gone, or does not read, hears nothing.
         let _ = tokio::time::timeout(GOODBYE_MAX, goodbye).await;
@@ -439,6 +440,13 @@ impl Session {
             }
         }
     }
+}
+
+/// Ends our side and takes what the client still sends, to its end. The system resets a connection that is dropped with
+/// something unread, and who is in the middle of a message that is too large may then never see the code that says so.
+async fn linger(connection: &mut Connection) -> std::io::Result<u64> {
+    connection.shutdown().await?;
+    tokio::io::copy(connection, &mut tokio::io::sink()).await
 }
 
 /// A burst is twice what a second allows.

@@ -10,7 +10,7 @@ import threading
 import httpx
 
 # Names of members that are secrets, or open something.
-SECRETS = ("access_token", "refresh_token", "token", "api_key", "nonce")
+SECRETS = ("access_token", "refresh_token", "token", "api_key", "nonce", "ticket")
 
 _lock = threading.Lock()
 _sources = itertools.count(1)

@@ -29,7 +29,7 @@ def forms(secret):
     """The ways in which a secret could be written down."""
     text = secret.encode()
     yield text
-    core = secret.removeprefix("rt_").removeprefix("ak_").split(":")[0]
+    core = secret.removeprefix("rt_").removeprefix("ak_").removeprefix("wt_").split(":")[0]
     if re.fullmatch(r"[A-Za-z0-9_-]{43}", core):
         raw = base64.urlsafe_b64decode(core + "=")
         yield raw

@@ -5,10 +5,11 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 
 import raw
+import websocket
 from api import Api, check, equal, want
 from authentication import without_request_id
 from rows import row
-from world import KEYS_MAX, challenge, verify
+from world import KEYS_MAX, challenge, until, verify
 
 
 @row("N1")
@@ -285,6 +286,10 @@ def nothing_names_other_tenants(world):
     a = world.tenant()
     b = world.tenant(namespace=world.name("whispering"))
     b.put("whispered")
+    member = websocket.opened(world.addresses()[0], f"{websocket.PATH}?topic=whispered&presence=true&member_id=whispered", key=b.key)
+    want(b.call("PUT", "/v1/pubsub/durable", {"count": 10}, params={"topic": "whispered"}), 200)
+    want(b.call("POST", "/v1/pubsub/publish", {"topic": "whispered", "data": "whispered", "ack": "durable"}), 200)
+    until(lambda: all(world.api(n).get("/v1/pubsub/topics", key=b.key).json()["topics"] == ["whispered"] for n in range(3)), "every node knows the topic", 10)
     api = a.api()
     document = want(api.get("/openapi.json"), 200).json()
     for path, item in document["paths"].items():
@@ -300,3 +305,8 @@ def nothing_names_other_tenants(world):
     for sql in ("SELECT * FROM sqlite_schema", "SELECT * FROM pragma_table_list"):
         found = a.query(sql)
         check(b.namespace not in found.text, f"{sql}: {found.text}")
+    for path in ("/v1/pubsub/topics", "/v1/pubsub/presence?topic=whispered", "/v1/pubsub/durable", "/v1/pubsub/messages?topic=>"):
+        found = want(a.call("GET", path), 200)
+        check("whispered" not in found.text.replace('"topic":"whispered"', ""), f"{path}: {found.text}")
+    equal(want(a.call("GET", "/v1/pubsub/presence?topic=whispered"), 200).json()["count"], 0)
+    member.close()

@@ -8,7 +8,7 @@ import rows
 from world import World
 
 # Importing them registers their tests. The search for secrets is last: it stops the nodes.
-import transcript, authentication, proof_of_wallet, tokens, isolation, statements, listener, at_rest  # noqa: E401, F401
+import transcript, authentication, proof_of_wallet, tokens, isolation, statements, listener, sockets, at_rest  # noqa: E401, F401
 
 
 def main(wanted):

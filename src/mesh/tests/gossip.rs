@@ -13,19 +13,19 @@ use crate::mesh::gossip::topic;
 use crate::mesh::{GossipFrame, GossipInbox, GossipSources, Gossiped, Identity, MeshConfig, Shards};
 use crate::types::limits::GOSSIP_FRAME_BYTES_MAX;
 
-const SHARD: u8 = 7;
+pub(super) const SHARD: u8 = 7;
 
 /// A node that listens.
-async fn listener(node: &mut Node) -> GossipInbox {
+pub(super) async fn listener(node: &mut Node) -> GossipInbox {
     node.mesh.listen_on_shards(Shards::default().with(SHARD));
     node.inbound.take_gossip().expect("not taken yet")
 }
 
-async fn listeners(node: &Node, count: usize) {
+pub(super) async fn listeners(node: &Node, count: usize) {
     eventually("the listeners are known", async || node.mesh.shard_listeners(SHARD) == count).await;
 }
 
-async fn next(inbox: &mut GossipInbox) -> GossipFrame {
+pub(super) async fn next(inbox: &mut GossipInbox) -> GossipFrame {
     tokio::time::timeout(super::PATIENCE, inbox.next()).await.expect("a frame in time").expect("the mesh runs")
 }
 
@@ -126,11 +126,7 @@ fn foreign(
     authenticity: MessageAuthenticity,
     mode: ValidationMode,
 ) -> Swarm<gossipsub::Behaviour> {
-    let config = gossipsub::ConfigBuilder::default()
-        .validation_mode(mode)
-        .max_transmit_size(4 * GOSSIP_FRAME_BYTES_MAX)
-        .build()
-        .expect("a configuration");
+    let config = gossipsub::ConfigBuilder::default().validation_mode(mode).build().expect("a configuration");
     SwarmBuilder::with_existing_identity(identity.keypair().clone())
         .with_tokio()
         .with_tcp(tcp::Config::default(), noise::Config::new, yamux::Config::default)
@@ -186,8 +182,6 @@ async fn what_is_not_signed_by_a_member_is_dropped() {
     let good = heard_of(foreign(&member, signed(&member), strict.clone()), &member, b"good".to_vec()).await;
     assert_eq!(good.len(), 1, "a member is heard, whatever it is written in");
     assert_eq!(good[0].from, member.node_id());
-    let large = vec![0; 2 * GOSSIP_FRAME_BYTES_MAX];
-    assert!(heard_of(foreign(&member, signed(&member), strict.clone()), &member, large).await.is_empty(), "too large");
     let passed_on = foreign(&member, signed(&stranger), strict);
     assert!(heard_of(passed_on, &member, b"x".to_vec()).await.is_empty(), "signed by a stranger");
     let anonymous = foreign(&member, MessageAuthenticity::Anonymous, ValidationMode::Anonymous);

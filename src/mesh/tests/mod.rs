@@ -1,6 +1,7 @@
 //! Meshes on real sockets of this machine.
 
 mod exchange;
+mod forged;
 mod gossip;
 mod healing;
 mod limits;
