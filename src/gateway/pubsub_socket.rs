@@ -12,6 +12,8 @@ use std::num::NonZeroU32;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
 use bytes::Bytes;
 use futures::{SinkExt as _, StreamExt as _};
 use governor::{DefaultDirectRateLimiter, Quota, RateLimiter};
@@ -151,7 +153,8 @@ fn check_handshake(headers: &HeaderMap) -> Result<HeaderValue, ApiError> {
     if !has(SEC_WEBSOCKET_VERSION, "13") {
         return Err(ApiError::new(Code::UpgradeRequired, "only version 13 of the WebSocket protocol is spoken"));
     }
-    let key = headers.get(SEC_WEBSOCKET_KEY).filter(|key| key.len() == 24);
+    let is_key = |key: &&HeaderValue| BASE64.decode(key.as_bytes()).is_ok_and(|bytes| bytes.len() == 16);
+    let key = headers.get(SEC_WEBSOCKET_KEY).filter(is_key);
     let key = key.ok_or_else(|| ApiError::new(Code::InvalidRequest, "Sec-WebSocket-Key must be 16 bytes in base64"))?;
     HeaderValue::from_str(&derive_accept_key(key.as_bytes())).map_err(ApiError::internal)
 }

@@ -3,12 +3,14 @@
 //! A header that decides something (who asks, for which host, how long the body is) must be there once: of two, a proxy
 //! in front may have believed the other one (request smuggling, RFC 9112 section 11.2).
 
-use hyper::header::{AUTHORIZATION, CONTENT_LENGTH, CONTENT_TYPE, HOST, HeaderMap, HeaderName, TRANSFER_ENCODING};
+use hyper::header::{
+    AUTHORIZATION, CONTENT_LENGTH, CONTENT_TYPE, HOST, HeaderMap, HeaderName, ORIGIN, TRANSFER_ENCODING,
+};
 
 /// `X-API-Key`.
 pub(crate) const X_API_KEY: HeaderName = HeaderName::from_static("x-api-key");
 
-const ONCE: [HeaderName; 6] = [HOST, AUTHORIZATION, X_API_KEY, CONTENT_LENGTH, TRANSFER_ENCODING, CONTENT_TYPE];
+const ONCE: [HeaderName; 7] = [HOST, ORIGIN, AUTHORIZATION, X_API_KEY, CONTENT_LENGTH, TRANSFER_ENCODING, CONTENT_TYPE];
 
 /// A header that is there more than once.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -20,7 +22,7 @@ pub(crate) struct Repeated(pub(crate) HeaderName);
 /// # Errors
 /// [`Repeated`], which names the first.
 pub(crate) fn check_repeated(headers: &HeaderMap) -> Result<(), Repeated> {
-    // The usual request repeats nothing, and hashing six names would be more work than the rest of the check.
+    // The usual request repeats nothing, and hashing seven names would be more work than the rest of the check.
     if headers.keys_len() == headers.len() {
         return Ok(());
     }
@@ -56,7 +58,9 @@ mod tests {
     #[test]
     fn only_what_decides_something_must_be_there_once() {
         assert_eq!(check_repeated(&headers(&["host", "accept", "accept", "x-api-key"])), Ok(()));
-        for name in ["host", "authorization", "x-api-key", "content-length", "transfer-encoding", "content-type"] {
+        for name in
+            ["host", "origin", "authorization", "x-api-key", "content-length", "transfer-encoding", "content-type"]
+        {
             let error = check_repeated(&headers(&[name, "accept", name])).expect_err("repeated");
             assert_eq!(error.0.as_str(), name);
         }
