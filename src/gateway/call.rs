@@ -90,11 +90,19 @@ impl Call {
 
     /// Whether the credential that let the caller in would still do, for answers that last.
     pub(super) async fn still_allowed(&self) -> bool {
-        let Some(grant) = &self.grant else { return true };
+        match &self.grant {
+            Some(grant) => self.may_now(grant.action()).await.unwrap_or(true),
+            None => true,
+        }
+    }
+
+    /// Whether the caller may do something in the namespace of the request now, which may have been another answer when
+    /// it came. `None`: nobody can be asked, which is no reason to send anybody away.
+    pub(super) async fn may_now(&self, action: Action) -> Option<bool> {
+        let namespace = self.grant.as_ref()?.namespace();
         match self.identify_again().await {
-            Ok(identified) => identified.principal.grant(grant.namespace(), grant.action()).is_ok(),
-            // That nobody can be asked is no reason to send anybody away.
-            Err(error) => error.code() != Code::Unauthenticated,
+            Ok(identified) => Some(identified.principal.grant(namespace, action).is_ok()),
+            Err(error) => (error.code() == Code::Unauthenticated).then_some(false),
         }
     }
 

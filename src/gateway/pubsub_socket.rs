@@ -9,6 +9,7 @@
 //! oldest messages and is told; where there is no way to tell, the socket ends with 1013.
 
 use std::num::NonZeroU32;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -132,7 +133,7 @@ pub(super) async fn open(call: Call) -> Result<Reply, ApiError> {
         speech,
         subscriber: Mutex::new(subscriber),
         publisher,
-        may_publish,
+        may_publish: AtomicBool::new(may_publish),
         readers: Readers::default(),
         named,
         topic,
@@ -210,7 +211,8 @@ struct Session {
     speech: Speech,
     subscriber: Mutex<Subscriber>,
     publisher: Arc<Publisher>,
-    may_publish: bool,
+    /// Looked at again with the credential: a member's role may change.
+    may_publish: AtomicBool,
     readers: Readers,
     named: Option<Named>,
     topic: Option<Topic>,
@@ -314,7 +316,7 @@ impl Session {
     }
 
     async fn publish_plainly(&self, topic: Topic, bytes: Bytes, answers: &mpsc::Sender<String>) -> Result<(), End> {
-        if !self.may_publish {
+        if !self.may_publish.load(Ordering::Relaxed) {
             return Err(end(CloseCode::Policy, "the credential does not allow publishing"));
         }
         if bytes.len() > MESSAGE_BYTES_MAX {
@@ -381,7 +383,7 @@ impl Session {
     }
 
     async fn publish(&self, topic: &str, data: frames::Data, ack: AskedAck) -> Result<Publication, ApiError> {
-        if !self.may_publish {
+        if !self.may_publish.load(Ordering::Relaxed) {
             return Err(ApiError::new(Code::Forbidden, "the credential does not allow publishing"));
         }
         let topic: Topic = topic.parse().map_err(invalid)?;
@@ -437,6 +439,9 @@ impl Session {
             }
             if !self.call.still_allowed().await {
                 return end(CloseCode::Policy, "the credential has ended");
+            }
+            if let Some(may_publish) = self.call.may_now(Action::Publish).await {
+                self.may_publish.store(may_publish, Ordering::Relaxed);
             }
             if !self.call.face.durable.namespace_exists(&self.call.face, self.publisher.namespace()).await {
                 return end(CloseCode::Policy, "the namespace is deleted");

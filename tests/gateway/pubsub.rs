@@ -12,7 +12,7 @@ use super::caller::{Caller, accounts_ready, start, unhurried};
 use super::events::Events;
 use super::socket::Socket;
 use crate::support::node::Launch;
-use crate::support::{TestCluster, TestNode, soon};
+use crate::support::{TestCluster, TestNode, Wallet, soon};
 
 /// No message takes so long to where it does not belong.
 const NEVER: Duration = Duration::from_millis(300);
@@ -270,6 +270,26 @@ fn a_reader_may_listen_and_not_speak() {
     let mut plain = Socket::plain(&node, "t", &key);
     plain.send("x");
     assert_eq!(plain.end(), Some(CloseCode::Policy));
+}
+
+#[test]
+fn a_member_who_becomes_a_reader_speaks_no_more_on_an_open_socket() {
+    let node = start(&[]);
+    let (owner, member) = (Wallet::ethereum("owner"), Wallet::ethereum("member"));
+    let mut owner = Caller::member(&node, &owner, "club");
+    let place = format!("/v1/namespaces/club/members/{}", member.address());
+    owner.ok("PUT", &place, &json!({ "role": "writer" }));
+    let session = Caller::at(&node).log_in(&member, "club");
+    let bearer = format!("Bearer {}", session.access);
+    let headers = [("Authorization", bearer.as_str()), ("Sec-WebSocket-Protocol", "debros.v1")];
+    let mut socket = Socket::open(node.gateway_address(), "/v1/pubsub/ws?topic=t", &headers).expect("a socket");
+    let message = || json!({ "type": "publish", "topic": "t", "data": "x" });
+    assert_eq!(socket.ask(message())["type"], "published");
+    owner.ok("PUT", &place, &json!({ "role": "reader" }));
+    let demoted = Instant::now();
+    soon("it may no longer publish", || (socket.ask(message())["code"] == "FORBIDDEN").then_some(()));
+    assert!(demoted.elapsed() < Duration::from_secs(5), "{:?}", demoted.elapsed());
+    socket.subscribe("other");
 }
 
 #[test]
