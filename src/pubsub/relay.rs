@@ -3,7 +3,7 @@
 //! Messages that wait for the same shard travel in one frame; a message that waits for nobody travels at once. What
 //! arrives is put in its sender's order, and what is missing is told to all whom it may concern.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex};
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
@@ -29,7 +29,7 @@ type Waiting = (Arc<Message>, Option<oneshot::Sender<Gossiped>>);
 
 #[derive(Default)]
 struct Pending {
-    messages: Vec<Waiting>,
+    messages: VecDeque<Waiting>,
     bytes: usize,
     /// Something did not fit since the last frame.
     lost: bool,
@@ -48,7 +48,7 @@ impl Outbox {
             return false;
         }
         pending.bytes += message.bytes();
-        pending.messages.push((message, tell));
+        pending.messages.push_back((message, tell));
         drop(pending);
         self.filled.notify_one();
         true
