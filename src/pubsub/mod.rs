@@ -36,7 +36,7 @@ use tokio::sync::{Notify, oneshot};
 
 use self::frame::{Content, News, Piece};
 use self::hub::{CONTROL_SHARD, Hub, HubChange, shard_of};
-use self::presence::{Presence, TELL_EVERY};
+use self::presence::{LOOK_EVERY, Presence, TELL_EVERY};
 use self::relay::{Outbox, Receiver, Sender};
 use crate::mesh::{GossipInbox, Gossiped, Mesh, Shards};
 use crate::tasks::Tasks;
@@ -327,15 +327,15 @@ impl PubSub {
     async fn tell(self) {
         let mut whole = tokio::time::interval(TELL_EVERY);
         whole.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        let mut look = tokio::time::interval(LOOK_EVERY);
+        look.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         // Who begins to listen has heard nothing yet.
         let mut listeners = self.inner.mesh.watch_shard_listeners();
         let mut known = 0;
         loop {
             tokio::select! {
-                _ = whole.tick() => {
-                    self.tell_all().await;
-                    self.expire();
-                }
+                _ = whole.tick() => self.tell_all().await,
+                _ = look.tick() => self.expire(),
                 () = self.inner.changes.some.notified() => {
                     tokio::time::sleep(NEWS_PAUSE).await;
                     self.tell_changes().await;

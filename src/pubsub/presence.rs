@@ -12,10 +12,13 @@ use super::frame::News;
 use crate::types::{Namespace, NodeId, Topic};
 
 /// How often a process tells all it has.
-pub(super) const TELL_EVERY: Duration = Duration::from_secs(4);
+pub(super) const TELL_EVERY: Duration = Duration::from_secs(3);
 
 /// A process that has not been heard of for so long is dead.
 pub(super) const SILENCE_MAX: Duration = Duration::from_secs(10);
+
+/// How often that is looked at.
+pub(super) const LOOK_EVERY: Duration = Duration::from_secs(1);
 
 /// Somebody in a topic.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
