@@ -2,12 +2,16 @@
 
 use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
+use std::sync::{Mutex, PoisonError};
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use super::raw::{connect, status};
 use crate::support::TestNode;
 use crate::support::node::{Launch, root};
+
+/// Held by a test that opens thousands of files: a process may not have enough for two of them.
+pub(crate) static MANY_FILES: Mutex<()> = Mutex::new(());
 
 const CONNECTIONS: usize = 10_000;
 /// What they may cost a node in memory, all of it.
@@ -22,6 +26,7 @@ fn ask(stream: &mut TcpStream) {
 
 #[test]
 fn ten_thousand_idle_connections_take_less_than_400_mb_and_nobodys_turn() {
+    let _alone = MANY_FILES.lock().unwrap_or_else(PoisonError::into_inner);
     let Rlimit { maximum, .. } = getrlimit(Resource::Nofile);
     setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum }).expect("up to the maximum is allowed");
     let launch = Launch::new("bootstrap")

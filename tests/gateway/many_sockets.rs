@@ -1,10 +1,12 @@
 //! Thousands of sockets on one node, and one among them whose reader has stopped.
 
+use std::sync::PoisonError;
 use std::time::Duration;
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use super::caller::start;
+use super::connections::MANY_FILES;
 use super::socket::Socket;
 
 const SOCKETS: usize = 5_000;
@@ -16,6 +18,7 @@ const READ: usize = 50;
 
 #[test]
 fn five_thousand_sockets_take_less_than_500_mb_and_a_stalled_one_changes_nothing_for_the_rest() {
+    let _alone = MANY_FILES.lock().unwrap_or_else(PoisonError::into_inner);
     let Rlimit { maximum, .. } = getrlimit(Resource::Nofile);
     setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum }).expect("up to the maximum is allowed");
     let node = start(&[
