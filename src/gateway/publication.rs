@@ -11,9 +11,10 @@ use super::Face;
 use super::error::{ApiError, Code, Effect, Outcome};
 use super::pubsub_frames::AskedAck;
 use crate::cluster::{ClusterError, Level};
-use crate::pubsub::durable::{ChangeTerms, DurableError, DurableTopics, NewMessage, ReadTerms};
+use crate::pubsub::durable::{ChangeTerms, DurableError, DurableTopics, NewMessage, ReadTerms, StoredWhen};
 use crate::pubsub::{Published, Publisher};
 use crate::types::command::IdempotencyKey;
+use crate::types::durable::MessageId;
 use crate::types::{Namespace, Topic};
 
 /// How long the set of a namespace's durable topics is believed.
@@ -44,10 +45,16 @@ pub(super) async fn publish(
 ) -> Result<Publication, ApiError> {
     let namespace = publisher.namespace();
     if ack != AskedAck::Durable && !face.durable.contains(face, namespace, &topic).await {
+        if idempotency.is_some() {
+            let message =
+                format!("topic `{topic}` is not durable: only what is stored can be told from its repetition");
+            return Err(ApiError::new(Code::InvalidRequest, message));
+        }
         let published = face.pubsub.publish(publisher, topic, data, ack.wait()).await?;
         return Ok(Publication { published, cursor: None });
     }
-    let message = face.pubsub.prepare(publisher, topic.clone(), data)?;
+    let name = idempotency.as_ref().map(|key| name_of(namespace, key));
+    let message = face.pubsub.prepare(publisher, topic.clone(), data, name)?;
     let new = NewMessage {
         topic,
         publisher: publisher.name().to_owned(),
@@ -56,9 +63,25 @@ pub(super) async fn publish(
     };
     let stored = durable_topics(face, namespace).publish(new, change_terms(face, idempotency), deadline).await;
     let stored = stored.map_err(|error| refused(error, Effect::Writes))?;
+    if stored.stored == StoredWhen::Before {
+        // Those who listen have had it.
+        let published = Published { id: message.id, seq: message.seq, subscribers: 0, peers: 0 };
+        return Ok(Publication { published, cursor: Some(stored.seq) });
+    }
     // Whoever reads what is stored has it from the log.
     let published = face.pubsub.send(message, ack.wait()).await?;
     Ok(Publication { published, cursor: Some(stored.seq) })
+}
+
+/// The name of a message that is the same however often it is sent.
+fn name_of(namespace: &Namespace, IdempotencyKey { key, fingerprint }: &IdempotencyKey) -> MessageId {
+    let mut hasher = blake3::Hasher::new();
+    for part in [namespace.as_str().as_bytes(), key.as_bytes(), fingerprint] {
+        hasher.update(&(part.len() as u64).to_le_bytes());
+        hasher.update(part);
+    }
+    let hash = *hasher.finalize().as_bytes();
+    MessageId::from_bytes(std::array::from_fn(|place| hash[place]))
 }
 
 /// The durable topics of a namespace.

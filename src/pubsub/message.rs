@@ -43,6 +43,11 @@ impl Rendering {
 }
 
 impl Message {
+    /// The same under another name.
+    pub(super) fn named(self, id: MessageId) -> Message {
+        Message { id, ..self }
+    }
+
     /// What it costs to keep it.
     pub fn bytes(&self) -> usize {
         // The topic and a rendering that is about as large as the data.

@@ -218,13 +218,23 @@ impl PubSub {
         self.settle(sending).await
     }
 
-    /// Makes a message without publishing it, for whoever stores it first.
+    /// Makes a message without publishing it, for whoever stores it first. A `name` of its own is for a message that may
+    /// be sent again.
     ///
     /// # Errors
     /// [`PublishError::TooLarge`].
-    pub fn prepare(&self, publisher: &Publisher, topic: Topic, data: Bytes) -> Result<Arc<Message>, PublishError> {
+    pub fn prepare(
+        &self,
+        publisher: &Publisher,
+        topic: Topic,
+        data: Bytes,
+        name: Option<MessageId>,
+    ) -> Result<Arc<Message>, PublishError> {
         check_size(&data)?;
-        Ok(publisher.next(topic, data, unix_ms(), Arc::new))
+        Ok(publisher.next(topic, data, unix_ms(), |message| {
+            let id = name.unwrap_or(message.id);
+            Arc::new(message.named(id))
+        }))
     }
 
     /// Publishes a message that was prepared.

@@ -93,6 +93,13 @@ fn a_reader_whose_node_is_killed_goes_on_at_another_and_misses_and_repeats_nothi
     let header = [("Content-Type", "application/json"), ("Idempotency-Key", "7")];
     let again = writer.send("POST", "/v1/pubsub/publish", &header, order(7).to_string().as_bytes());
     assert_eq!(again.status, 200, "{again:?}");
+    let once_more = writer.send("POST", "/v1/pubsub/publish", &header, order(7).to_string().as_bytes());
+    for member in ["message_id", "cursor"] {
+        assert_eq!(again.json()[member], once_more.json()[member], "{member}");
+    }
+    let live = json!({ "topic": "other", "data": "x" }).to_string();
+    let refused = writer.send("POST", "/v1/pubsub/publish", &header, live.as_bytes());
+    assert_eq!(refused.status, 400, "it would not happen once: {refused:?}");
     let page = writer.ok("GET", "/v1/pubsub/messages?topic=orders.new&limit=1000", &Value::Null);
     assert_eq!(numbers(page["messages"].as_array().expect("messages")), (0..COUNT).collect::<Vec<_>>(), "once");
 }

@@ -146,7 +146,7 @@ impl Book {
         while !shown.contains(last) {
             let event = events.next_event();
             let event = event.replace(&format!("id: {}", event_id(&event)), "id: <change>");
-            shown.push_str(&self.placeholders.settle(&without_numbers(&event)));
+            shown.push_str(&self.placeholders.settle(&without_numbers(&without_names(&event))));
             shown.push('\n');
         }
         self.write(title, &request, shown.trim_end());
@@ -313,6 +313,16 @@ fn event_id(event: &str) -> &str {
 }
 
 /// An event without the numbers in its JSON: versions and places among the changes.
+/// Names that are drawn anew in each run.
+fn without_names(event: &str) -> String {
+    ["message_id", "publisher"].into_iter().fold(event.to_owned(), |event, member| {
+        let member = format!("\"{member}\":\"");
+        let Some((before, value)) = event.split_once(&member) else { return event };
+        let after = value.split_once('"').map_or("", |(_, after)| after);
+        format!("{before}{member}<>\"{after}")
+    })
+}
+
 fn without_numbers(event: &str) -> String {
     let mut parts = event.split("data: ");
     let before = parts.next().unwrap_or_default();
