@@ -50,7 +50,6 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use self::fair_writes::FairWrites;
 use self::leader::LeaderWatch;
 use self::peers::Peers;
 use self::read_index::ReadIndexes;
@@ -86,7 +85,6 @@ struct Inner {
     tasks: Tasks,
     read_indexes: ReadIndexes,
     slow_reads: SlowReads,
-    fair_writes: FairWrites,
     in_flight: InFlight,
     leader: LeaderWatch,
 }
@@ -112,7 +110,6 @@ impl Cluster {
             tasks,
             read_indexes,
             slow_reads: SlowReads::new(),
-            fair_writes: FairWrites::default(),
             in_flight: InFlight::new(),
             leader,
         };

@@ -5,6 +5,7 @@ use std::time::Instant;
 use tokio::sync::{Semaphore, SemaphorePermit};
 
 use super::error::ClusterError;
+use super::fair_writes::{FairWrites, WriteTurn};
 use super::leader::{Asked, Leader, Search};
 use super::peer_api::{PeerRequest, PeerResponse};
 use super::request::{Applied, ServedBy};
@@ -28,10 +29,6 @@ impl Cluster {
     /// refusal by the state machine is [`ClusterError::Refused`]. Dropping the future leaves the outcome open.
     pub async fn submit(&self, command: Command, deadline: Instant) -> Result<Applied, ClusterError> {
         let command = self.inner.limits.apply(command);
-        let _turn = match written(&command) {
-            Some(namespace) => Some(self.inner.fair_writes.turn(namespace, deadline).await?),
-            None => None,
-        };
         let _in_flight = self.inner.in_flight.reserve(&command, deadline).await?;
         let mut attempts = Attempts::of(&command, deadline);
         loop {
@@ -133,25 +130,36 @@ impl Attempts {
     }
 }
 
-/// Bytes of commands on their way through the log, bounded.
+/// Commands of this process on their way through the log: bounded in bytes, and in turns of their namespaces.
 pub(super) struct InFlight {
     kib: Semaphore,
+    turns: FairWrites,
+}
+
+/// A command's share, until it is dropped.
+pub(super) struct Reserved<'a> {
+    _turn: Option<WriteTurn>,
+    _room: SemaphorePermit<'a>,
 }
 
 impl InFlight {
     pub(super) fn new() -> InFlight {
-        InFlight { kib: Semaphore::new(IN_FLIGHT_KIB_MAX) }
+        InFlight { kib: Semaphore::new(IN_FLIGHT_KIB_MAX), turns: FairWrites::default() }
     }
 
-    /// A command's share, given back when dropped.
-    pub(super) async fn reserve(
-        &self,
-        command: &Command,
-        deadline: Instant,
-    ) -> Result<SemaphorePermit<'_>, ClusterError> {
+    /// A command's share.
+    ///
+    /// # Errors
+    /// [`ClusterError::Overloaded`] when there is none before the deadline.
+    pub(super) async fn reserve(&self, command: &Command, deadline: Instant) -> Result<Reserved<'_>, ClusterError> {
+        let turn = match written(command) {
+            Some(namespace) => Some(self.turns.turn(namespace, deadline).await?),
+            None => None,
+        };
         let kib = (size_of(command) / 1024 + 1).min(IN_FLIGHT_KIB_MAX) as u32;
         let wait = tokio::time::timeout_at(deadline.into(), self.kib.acquire_many(kib));
-        wait.await.map_err(|_| ClusterError::Overloaded)?.map_err(|_| ClusterError::Stopping)
+        let room = wait.await.map_err(|_| ClusterError::Overloaded)?.map_err(|_| ClusterError::Stopping)?;
+        Ok(Reserved { _turn: turn, _room: room })
     }
 }
 
