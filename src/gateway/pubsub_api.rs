@@ -65,7 +65,7 @@ pub(super) fn routes() -> Vec<Route> {
         .optional("member_id", string(), "Who that is.")
         .optional("member_meta", string(), "What is said of it, in JSON.")
         .answers(101, "The connection is a WebSocket.", Content::none())
-        .fails(&[Code::UpgradeRequired, Code::TooMany]);
+        .fails(&[Code::UpgradeRequired, Code::TooMany, Code::NoSuchNamespace]);
     let events = Route::new(Method::GET, "/v1/pubsub/sse", "streamMessages", pubsub_events::open)
         .about(Tag::PubSub, "Messages as server-sent events.")
         .policy(Policy::Namespace(Action::Subscribe))
@@ -81,7 +81,7 @@ pub(super) fn routes() -> Vec<Route> {
             "The last event that the client has: of a durable topic it goes on from there.",
         )
         .answers(200, "Events `ready`, `message` and `gap`.", Content::of("text/event-stream"))
-        .fails(&[Code::TooMany]);
+        .fails(&[Code::TooMany, Code::NoSuchNamespace, Code::Conflict, Code::NoLeader, Code::DeadlineExceeded]);
     vec![
         credentials(socket),
         credentials(topic(events)),
