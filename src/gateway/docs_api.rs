@@ -43,7 +43,7 @@ pub(super) fn routes() -> Vec<Route> {
 }
 
 async fn contract(call: Call) -> Result<Reply, ApiError> {
-    Ok(reply::typed(StatusCode::OK, reply::JSON, call.face.contract.clone()))
+    Ok(reply::typed(StatusCode::OK, reply::JSON, call.face.contract()))
 }
 
 async fn page(_: Call) -> Result<Reply, ApiError> {

@@ -53,7 +53,7 @@ mod sql_schema;
 mod sql_value;
 
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::{Instant, SystemTime};
 
 use bytes::Bytes;
@@ -143,8 +143,8 @@ struct Face {
     accounts: Accounts,
     build: BuildInfo,
     routes: Routes,
-    /// `/openapi.json`.
-    contract: Bytes,
+    /// `/openapi.json`, once somebody has asked: making it takes megabytes that an idle process need not have touched.
+    contract: OnceLock<Bytes>,
     authenticator: Authenticator,
     request_ids: RequestIds,
     limits: RateLimits,
@@ -179,6 +179,12 @@ impl Face {
     /// The namespace of requests that name none.
     fn home(&self) -> &Namespace {
         self.authenticator.namespace()
+    }
+
+    /// The contract as it is served.
+    fn contract(&self) -> Bytes {
+        let written = || Bytes::from(openapi::document(&self.routes, self.build.version).to_string());
+        self.contract.get_or_init(written).clone()
     }
 
     fn quotas(&self) -> &Quotas {
@@ -218,12 +224,11 @@ fn routes() -> Vec<Route> {
 /// Serves until the owner of `tasks` stops, then lets running requests end.
 pub async fn serve(listener: TcpListener, accounts: Accounts, pubsub: PubSub, config: GatewayConfig, tasks: &Tasks) {
     let routes = Routes::new(routes());
-    let contract = openapi::document(&routes, config.build.version).to_string();
     let face = Arc::new(Face {
         accounts,
         build: config.build,
         routes,
-        contract: Bytes::from(contract),
+        contract: OnceLock::new(),
         authenticator: Authenticator::new(config.keyring),
         request_ids: RequestIds::default(),
         limits: RateLimits::new(config.rates),
