@@ -347,6 +347,8 @@ async fn who_waits_for_messages_is_woken_on_any_node_and_only_for_its_namespace(
     let soon = Instant::now() + Duration::from_millis(300);
     assert_eq!(nodes[1].cluster.wait_topics_change(&default, 1 << 40, soon).await, Err(ClusterError::Timeout));
     change_topics(&nodes[2], configure("t", Retain::newest(3))).await;
+    // Behind what the namespace begins with, this node may not have it yet.
+    nodes[1].cluster.wait_synced(deadline()).await.expect("catches up");
     let first = waiting(0).await.expect("hears of the topic");
     let (next, published) = tokio::join!(waiting(first), change_topics(&nodes[2], publish("t", 1)));
     assert_eq!((next, published.0), (Ok(first + 1), TopicEffect::Published { seq: first + 1 }));
