@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use futures::future::BoxFuture;
 use hyper::header::HeaderMap;
 use hyper::{Method, Uri};
 use serde::de::DeserializeOwned;
@@ -91,22 +92,27 @@ impl Call {
     /// Whether the credential that let the caller in would still do, for answers that last.
     pub(super) async fn still_allowed(&self) -> bool {
         match &self.grant {
-            Some(grant) => self.may_now(grant.action()).await.unwrap_or(true),
+            Some(grant) => self.allowed_now([grant.action()]).await.is_none_or(|[allowed]| allowed),
             None => true,
         }
     }
 
-    /// Whether the caller may do something in the namespace of the request now, which may have been another answer when
+    /// Which of some things the caller may do in the namespace of the request now; the answers may have been others when
     /// it came. `None`: nobody can be asked, which is no reason to send anybody away.
-    pub(super) async fn may_now(&self, action: Action) -> Option<bool> {
+    pub(super) async fn allowed_now<const N: usize>(&self, actions: [Action; N]) -> Option<[bool; N]> {
         let namespace = self.grant.as_ref()?.namespace();
         match self.identify_again().await {
-            Ok(identified) => Some(identified.principal.grant(namespace, action).is_ok()),
-            Err(error) => (error.code() == Code::Unauthenticated).then_some(false),
+            Ok(identified) => Some(actions.map(|action| identified.principal.grant(namespace, action).is_ok())),
+            Err(error) => (error.code() == Code::Unauthenticated).then_some([false; N]),
         }
     }
 
-    async fn identify_again(&self) -> Result<Identified, ApiError> {
+    /// In a box: identifying is deep, and this stands in the types of answers that last.
+    fn identify_again(&self) -> BoxFuture<'_, Result<Identified, ApiError>> {
+        Box::pin(self.identify_now())
+    }
+
+    async fn identify_now(&self) -> Result<Identified, ApiError> {
         let (face, deadline) = (&self.face, Instant::now() + RECHECK_MAX);
         if let Some(maker) = &self.ticket_maker {
             return face.authenticator.identify_maker(face.accounts(), maker, deadline).await;

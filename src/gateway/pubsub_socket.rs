@@ -89,8 +89,9 @@ enum Speech {
     Framed,
 }
 
-/// Who is named as a member.
+/// Who is named as a member, and where.
 struct Named {
+    topic: Topic,
     id: String,
     meta: Option<String>,
 }
@@ -103,7 +104,6 @@ pub(super) async fn open(call: Call) -> Result<Reply, ApiError> {
     let namespace = call.grant()?.namespace().clone();
     check_namespace(&call.face, &namespace).await?;
     let mut subscriber = call.face.pubsub.subscriber(namespace.clone());
-    let named = named_member(&call)?;
     let speech = if framed {
         if let Some(text) = call.query.one("topic")? {
             subscriber.subscribe(text.parse().map_err(invalid)?)?;
@@ -114,10 +114,7 @@ pub(super) async fn open(call: Call) -> Result<Reply, ApiError> {
         subscriber.subscribe(TopicFilter::One(topic.clone()))?;
         Speech::Plain { topic, format: format_of(&call)? }
     };
-    if named.is_some() && call.query.one("topic")?.is_none() {
-        return Err(ApiError::parameter("topic", "`topic` is missing: a member is in a topic"));
-    }
-    let topic = named.as_ref().map(|_| one_topic(&call)).transpose()?;
+    let named = named_member(&call)?;
     let publisher = Arc::new(Publisher::new(namespace, call.grant()?.actor()));
     let mut reply = reply::empty(StatusCode::SWITCHING_PROTOCOLS);
     let headers = reply.headers_mut();
@@ -136,7 +133,6 @@ pub(super) async fn open(call: Call) -> Result<Reply, ApiError> {
         may_publish: AtomicBool::new(may_publish),
         readers: Readers::default(),
         named,
-        topic,
     };
     reply.extensions_mut().insert(Takeover::new(|connection| session.run(connection)));
     Ok(reply)
@@ -202,7 +198,10 @@ fn named_member(call: &Call) -> Result<Option<Named>, ApiError> {
         serde_json::from_str::<Json>(meta)
             .map_err(|error| ApiError::parameter("member_meta", format!("`member_meta` is not JSON: {error}")))?;
     }
-    Ok(Some(Named { id: id.to_owned(), meta: meta.map(str::to_owned) }))
+    if call.query.one("topic")?.is_none() {
+        return Err(ApiError::parameter("topic", "`topic` is missing: a member is in a topic"));
+    }
+    Ok(Some(Named { topic: one_topic(call)?, id: id.to_owned(), meta: meta.map(str::to_owned) }))
 }
 
 /// One socket.
@@ -215,7 +214,6 @@ struct Session {
     may_publish: AtomicBool,
     readers: Readers,
     named: Option<Named>,
-    topic: Option<Topic>,
 }
 
 /// Why a socket ends.
@@ -248,8 +246,7 @@ impl Session {
         let _attendance = self
             .named
             .take()
-            .zip(self.topic.take())
-            .map(|(Named { id, meta }, topic)| self.call.face.pubsub.join(self.publisher.clone(), topic, id, meta));
+            .map(|Named { topic, id, meta }| self.call.face.pubsub.join(self.publisher.clone(), topic, id, meta));
         let inbox = self.subscriber.lock().expect("nobody panics while holding it").inbox();
         let end = tokio::select! {
             end = self.read(&mut reader, &answers_sender, &heard) => end,
@@ -437,10 +434,10 @@ impl Session {
             if heard.lock().expect("nobody panics while holding it").elapsed() > SILENCE_MAX {
                 return end(CloseCode::Away, "nothing has come for too long, not even a pong");
             }
-            if !self.call.still_allowed().await {
-                return end(CloseCode::Policy, "the credential has ended");
-            }
-            if let Some(may_publish) = self.call.may_now(Action::Publish).await {
+            if let Some([may_listen, may_publish]) = self.call.allowed_now([Action::Subscribe, Action::Publish]).await {
+                if !may_listen {
+                    return end(CloseCode::Policy, "the credential has ended");
+                }
                 self.may_publish.store(may_publish, Ordering::Relaxed);
             }
             if !self.call.face.durable.namespace_exists(&self.call.face, self.publisher.namespace()).await {
