@@ -6,7 +6,7 @@
 
 use std::time::Instant;
 
-use crate::cluster::{AnyCluster, Applied, ClusterError, Freshness, KvAnswer, KvRead, Level, ServedBy};
+use crate::cluster::{AnyCluster, Applied, ClusterError, Found, KvAnswer, KvRead, ReadTerms, ServedBy};
 use crate::types::command::{IdempotencyKey, Outcome, Replayed};
 use crate::types::kv::{
     Condition, Expiry, KvChange, KvEffect, KvEntry, KvFound, KvOp, KvQuery, KvQuota, KvQuotaKind, KvValues, KvVerdict,
@@ -139,23 +139,6 @@ pub struct WriteTerms {
     pub idempotency: Option<IdempotencyKey>,
 }
 
-/// What holds for one question.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ReadTerms {
-    /// The promise.
-    pub level: Level,
-    /// Bound on staleness, for [`Level::None`].
-    pub freshness: Option<Freshness>,
-    /// Wait until at least this log index is applied where the read runs.
-    pub min_index: Option<u64>,
-}
-
-impl Default for ReadTerms {
-    fn default() -> ReadTerms {
-        ReadTerms { level: Level::Linearizable, freshness: None, min_index: None }
-    }
-}
-
 /// Changes that were made.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Written {
@@ -166,17 +149,6 @@ pub struct Written {
     /// The log index; a later read with this `min_index` sees them.
     pub index: u64,
     /// Who proposed them.
-    pub served_by: ServedBy,
-}
-
-/// What was found, by whom.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Found<T> {
-    /// The answer.
-    pub value: T,
-    /// The log index, for reads that went through the log.
-    pub index: Option<u64>,
-    /// Who read.
     pub served_by: ServedBy,
 }
 
@@ -258,7 +230,9 @@ impl Store {
         let WriteTerms { quota, database_bytes_max, idempotency } = terms;
         let kv = Kv { namespace: self.namespace.clone(), ops, quota, database_bytes_max, idempotency };
         let Applied { outcome, index, served_by } = self.cluster.submit(Command::Kv(kv), deadline).await?;
-        let Outcome::Kv(outcome) = outcome else { return Err(unexpected("a change of keys", &outcome).into()) };
+        let Outcome::Kv(outcome) = outcome else {
+            return Err(ClusterError::misfit("a change of keys", &outcome).into());
+        };
         let effects = judge(outcome.verdict, &keys)?;
         Ok(Written { effects, replayed: outcome.replayed, index, served_by })
     }
@@ -384,13 +358,13 @@ fn judge(verdict: KvVerdict, keys: &[Key]) -> Result<Vec<KvEffect>, KvError> {
         KvVerdict::Done(effects) => Ok(effects),
         KvVerdict::ConditionFailed { op, found } => {
             let op = op as usize;
-            let key = keys.get(op).cloned().ok_or_else(|| unexpected("a change of keys", &op))?;
+            let key = keys.get(op).cloned().ok_or_else(|| ClusterError::misfit("a change of keys", &op))?;
             Err(KvError::ConditionFailed { op, key, found })
         }
         KvVerdict::OverQuota { what, max, would_be } => Err(KvError::OverQuota { what, max, would_be }),
         KvVerdict::DatabaseFull { bytes_max } => Err(KvError::DatabaseFull { bytes_max }),
         // Larger than this build's limit, and so refused before it was sent, unless another build applied it.
-        refused @ KvVerdict::TooLarge { .. } => Err(unexpected("a change of keys", &refused).into()),
+        refused @ KvVerdict::TooLarge { .. } => Err(ClusterError::misfit("a change of keys", &refused).into()),
     }
 }
 
@@ -398,12 +372,8 @@ fn misfit(found: KvFound) -> KvError {
     match found {
         KvFound::TooLarge { bytes_max } => KvError::AnswerTooLarge { bytes_max },
         KvFound::ChangesGone { newest } => KvError::ChangesGone { newest },
-        other => unexpected("a question about keys", &other).into(),
+        other => ClusterError::misfit("a question about keys", &other).into(),
     }
-}
-
-fn unexpected(what: &str, answer: &impl std::fmt::Debug) -> ClusterError {
-    ClusterError::Storage(format!("the answer does not fit {what}: {answer:?}"))
 }
 
 #[cfg(test)]

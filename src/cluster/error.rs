@@ -77,6 +77,11 @@ pub enum ClusterError {
 }
 
 impl ClusterError {
+    /// An answer of another kind than was asked for: a node of another build, or a defect.
+    pub(crate) fn misfit(asked: &str, answer: &impl std::fmt::Debug) -> ClusterError {
+        ClusterError::Storage(format!("the answer does not fit {asked}: {answer:?}"))
+    }
+
     /// Whether the write may have taken effect.
     pub fn outcome(&self) -> WriteOutcome {
         match self {

@@ -42,7 +42,9 @@ pub use join::{Admission, InvalidToken, JoinError, JoinToken, join};
 pub use keeper::{KeeperOptions, keep};
 pub use network::{ConnectError, PeerView};
 pub use remote::{Reach, RemoteCluster};
-pub use request::{Applied, Freshness, KvAnswer, KvRead, Level, Read, ReadAnswer, ServedBy, TopicsAnswer, TopicsRead};
+pub use request::{
+    Applied, Found, Freshness, KvAnswer, KvRead, Level, Read, ReadAnswer, ReadTerms, ServedBy, TopicsAnswer, TopicsRead,
+};
 pub use view::{Member, MemberStatus, RaftState, RaftStatus, Suffrage};
 
 use std::fmt;

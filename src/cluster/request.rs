@@ -32,6 +32,41 @@ pub struct Freshness {
     pub strict: bool,
 }
 
+/// What holds for one question.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ReadTerms {
+    /// The promise.
+    pub level: Level,
+    /// Bound on staleness, for [`Level::None`].
+    pub freshness: Option<Freshness>,
+    /// Wait until at least this log index is applied where the read runs.
+    pub min_index: Option<u64>,
+}
+
+impl Default for ReadTerms {
+    fn default() -> ReadTerms {
+        ReadTerms::at(Level::Linearizable)
+    }
+}
+
+impl ReadTerms {
+    /// Nothing asked for but a promise.
+    pub fn at(level: Level) -> ReadTerms {
+        ReadTerms { level, freshness: None, min_index: None }
+    }
+}
+
+/// What was found, by whom.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Found<T> {
+    /// The answer.
+    pub value: T,
+    /// The log index, for reads that went through the log.
+    pub index: Option<u64>,
+    /// Who read.
+    pub served_by: ServedBy,
+}
+
 /// A read of one namespace.
 #[derive(Clone, Debug, serde::Serialize, serde::Deserialize)]
 pub struct Read {

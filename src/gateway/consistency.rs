@@ -2,25 +2,20 @@
 
 use std::time::Duration;
 
-use hyper::header::HeaderName;
+use hyper::header::{HeaderName, HeaderValue};
 use serde_json::json;
 
 use super::call::Call;
 use super::error::{ApiError, Code};
+use super::reply::Reply;
 use super::route::Route;
-use crate::cluster::{Freshness, Level};
-use crate::types::command::IdempotencyKey;
+use crate::cluster::{Freshness, Level, ReadTerms};
+use crate::types::command::{IdempotencyKey, Replayed};
 use crate::types::limits::IDEMPOTENCY_KEY_BYTES_MAX;
 
 const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
-
-/// What a read must promise.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Wanted {
-    pub(super) level: Level,
-    pub(super) freshness: Option<Freshness>,
-    pub(super) min_index: Option<u64>,
-}
+const DEBROS_INDEX: HeaderName = HeaderName::from_static("debros-index");
+const IDEMPOTENT_REPLAYED: HeaderName = HeaderName::from_static("idempotent-replayed");
 
 /// Documents the parameters of a read.
 pub(super) fn documented(route: Route) -> Route {
@@ -56,7 +51,7 @@ pub(super) fn documented_write(route: Route) -> Route {
 ///
 /// # Errors
 /// A parameter that is not understood, by name.
-pub(super) fn wanted(call: &Call) -> Result<Wanted, ApiError> {
+pub(super) fn read_terms(call: &Call) -> Result<ReadTerms, ApiError> {
     let level = match call.query.one("level")? {
         None | Some("" | "linearizable") => Level::Linearizable,
         Some("none" | "stale") => Level::None,
@@ -84,7 +79,16 @@ pub(super) fn wanted(call: &Call) -> Result<Wanted, ApiError> {
             ApiError::parameter("min_index", format!("`{text}` is no log index: send a Debros-Index of an answer"))
         })?),
     };
-    Ok(Wanted { level, freshness, min_index })
+    Ok(ReadTerms { level, freshness, min_index })
+}
+
+/// Tells with an answer where in the log its write stands, and whether an earlier request made it.
+pub(super) fn tell_write(mut reply: Reply, index: u64, replayed: Replayed) -> Reply {
+    reply.headers_mut().insert(DEBROS_INDEX, HeaderValue::from(index));
+    if replayed == Replayed::Yes {
+        reply.headers_mut().insert(IDEMPOTENT_REPLAYED, HeaderValue::from_static("true"));
+    }
+    reply
 }
 
 /// The caller's name for this write, with what it is a name for.

@@ -2,7 +2,6 @@
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
-use hyper::header::{HeaderName, HeaderValue};
 use hyper::{Method, StatusCode};
 use serde::Deserialize;
 use serde_json::{Value as Json, json};
@@ -15,11 +14,9 @@ use super::pubsub_api::{invalid, one_topic};
 use super::reply::{self, Reply};
 use super::route::{Content, Policy, Route, Tag};
 use super::schema::{boolean, count, list, nullable, object, one_of, string};
-use crate::pubsub::durable::{Changed, Messages, ReadTerms, Wanted};
+use crate::pubsub::durable::{Changed, Messages, Wanted};
 use crate::types::durable::{ConfiguredTopic, OnGap, Retain, StoredMessage, TopicEffect};
 use crate::types::{Action, TopicFilter};
-
-const DEBROS_INDEX: HeaderName = HeaderName::from_static("debros-index");
 
 /// Messages of one page when nothing is said.
 const PAGE_DEFAULT: usize = 100;
@@ -111,9 +108,9 @@ async fn configure(call: Call) -> Result<Reply, ApiError> {
     let namespace = call.grant()?.namespace();
     let terms = change_terms(&call.face, consistency::idempotency(&call)?);
     let changed = durable_topics(&call.face, namespace).configure(topic.clone(), retain, terms, call.deadline).await;
-    let Changed { index, .. } = changed.map_err(|error| refused(error, Effect::Writes))?;
+    let Changed { index, replayed, .. } = changed.map_err(|error| refused(error, Effect::Writes))?;
     call.face.durable.forget(namespace);
-    Ok(with_index(index, reply::ok(&json!({ "status": "ok", "topic": topic }))))
+    Ok(consistency::tell_write(reply::ok(&json!({ "status": "ok", "topic": topic })), index, replayed))
 }
 
 async fn remove(call: Call) -> Result<Reply, ApiError> {
@@ -121,25 +118,16 @@ async fn remove(call: Call) -> Result<Reply, ApiError> {
     let namespace = call.grant()?.namespace();
     let terms = change_terms(&call.face, consistency::idempotency(&call)?);
     let removed = durable_topics(&call.face, namespace).remove(topic.clone(), terms, call.deadline).await;
-    let Changed { index, effects, .. } = removed.map_err(|error| refused(error, Effect::Writes))?;
+    let Changed { index, replayed, effects, .. } = removed.map_err(|error| refused(error, Effect::Writes))?;
     call.face.durable.forget(namespace);
     let existed = effects.contains(&TopicEffect::Removed);
-    Ok(with_index(index, reply::ok(&json!({ "status": "ok", "topic": topic, "existed": existed }))))
-}
-
-fn with_index(index: u64, mut reply: Reply) -> Reply {
-    reply.headers_mut().insert(DEBROS_INDEX, HeaderValue::from(index));
-    reply
-}
-
-fn read_terms(call: &Call) -> Result<ReadTerms, ApiError> {
-    let consistency::Wanted { level, freshness, min_index } = consistency::wanted(call)?;
-    Ok(ReadTerms { level, freshness, min_index })
+    let reply = reply::ok(&json!({ "status": "ok", "topic": topic, "existed": existed }));
+    Ok(consistency::tell_write(reply, index, replayed))
 }
 
 async fn configured_topics(call: Call) -> Result<Reply, ApiError> {
     let topics = durable_topics(&call.face, call.grant()?.namespace());
-    let found = topics.configured(read_terms(&call)?, call.deadline).await;
+    let found = topics.configured(consistency::read_terms(&call)?, call.deadline).await;
     let found = found.map_err(|error| refused(error, Effect::Reads))?;
     let topics: Vec<Json> = found.value.topics.iter().map(topic_json).collect();
     Ok(reply::ok(&json!({ "topics": topics })))
@@ -176,7 +164,7 @@ async fn messages(call: Call) -> Result<Reply, ApiError> {
         ..Wanted::after(filter, after.unwrap_or(0))
     };
     let topics = durable_topics(&call.face, call.grant()?.namespace());
-    let found = topics.messages(wanted, read_terms(&call)?, call.deadline).await;
+    let found = topics.messages(wanted, consistency::read_terms(&call)?, call.deadline).await;
     let Messages { messages, next_after, newest, .. } = found.map_err(|error| refused(error, Effect::Reads))?.value;
     let messages: Vec<Json> = messages.iter().map(message_json).collect();
     Ok(reply::json(StatusCode::OK, &json!({ "messages": messages, "next_after": next_after, "newest": newest })))

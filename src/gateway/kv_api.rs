@@ -20,14 +20,12 @@ use super::reply::{self, Reply};
 use super::route::{Answer, Content, Policy, Route, Tag};
 use super::schema::{any_of, boolean, count, list, moment, nullable, object, one_of, string};
 use super::{consistency, kv_watch};
-use crate::kv::{Found, KvError, Listing, Put, ReadTerms, Store, WriteTerms, Written};
-use crate::types::command::Replayed;
+use crate::cluster::Found;
+use crate::kv::{KvError, Listing, Put, Store, WriteTerms, Written};
 use crate::types::kv::{Condition, Expiry, KvEffect, KvEntry, KvOp, KvValues};
 use crate::types::limits::{KV_OPS_PER_REQUEST_MAX, KV_VALUE_BYTES_MAX};
 use crate::types::{Action, Key};
 
-const DEBROS_INDEX: HeaderName = HeaderName::from_static("debros-index");
-const IDEMPOTENT_REPLAYED: HeaderName = HeaderName::from_static("idempotent-replayed");
 /// What the writer of a value said it is. Not `Content-Type`: a page stored here must not run as one of this origin.
 const STORED_TYPE: HeaderName = HeaderName::from_static("debros-content-type");
 
@@ -239,12 +237,6 @@ pub(super) fn store(call: &Call) -> Result<Store, ApiError> {
     Ok(Store::new(call.face.cluster().clone(), call.grant()?.namespace().clone()))
 }
 
-/// What the caller asks of a read.
-pub(super) fn read_terms(call: &Call) -> Result<ReadTerms, ApiError> {
-    let wanted = consistency::wanted(call)?;
-    Ok(ReadTerms { level: wanted.level, freshness: wanted.freshness, min_index: wanted.min_index })
-}
-
 fn write_terms(call: &Call) -> Result<WriteTerms, ApiError> {
     let quotas = call.face.quotas();
     Ok(WriteTerms {
@@ -302,7 +294,7 @@ fn key_of(call: &Call) -> Result<Key, ApiError> {
 
 async fn get(call: Call) -> Result<Reply, ApiError> {
     let key = key_of(&call)?;
-    let found = store(&call)?.get(key.clone(), read_terms(&call)?, call.deadline).await;
+    let found = store(&call)?.get(key.clone(), consistency::read_terms(&call)?, call.deadline).await;
     let Found { value, .. } = found.map_err(|error| refused(error, Effect::Reads))?;
     let Some(entry) = value else {
         return Err(ApiError::new(Code::NoSuchKey, format!("key not found: {key}")));
@@ -325,7 +317,7 @@ async fn get(call: Call) -> Result<Reply, ApiError> {
 }
 
 async fn exists_key(call: Call) -> Result<Reply, ApiError> {
-    let found = store(&call)?.exists(key_of(&call)?, read_terms(&call)?, call.deadline).await;
+    let found = store(&call)?.exists(key_of(&call)?, consistency::read_terms(&call)?, call.deadline).await;
     let found = found.map_err(|error| refused(error, Effect::Reads))?;
     Ok(reply::ok(&json!({ "exists": found.value.is_some() })))
 }
@@ -430,12 +422,8 @@ fn version_of(effect: &KvEffect) -> Option<u64> {
 }
 
 /// Adds where in the log the write stands.
-fn told(mut reply: Reply, written: &Written) -> Reply {
-    reply.headers_mut().insert(DEBROS_INDEX, HeaderValue::from(written.index));
-    if written.replayed == Replayed::Yes {
-        reply.headers_mut().insert(IDEMPOTENT_REPLAYED, HeaderValue::from_static("true"));
-    }
-    reply
+fn told(reply: Reply, written: &Written) -> Reply {
+    consistency::tell_write(reply, written.index, written.replayed)
 }
 
 async fn delete(call: Call) -> Result<Reply, ApiError> {
@@ -461,7 +449,7 @@ async fn list_keys(call: Call) -> Result<Reply, ApiError> {
         keys_max: number("limit")?.filter(|limit| *limit > 0).unwrap_or(PAGE_DEFAULT),
         values: if with_values { KvValues::Included } else { KvValues::Omitted },
     };
-    let found = store(&call)?.list(listing, read_terms(&call)?, call.deadline).await;
+    let found = store(&call)?.list(listing, consistency::read_terms(&call)?, call.deadline).await;
     let page = found.map_err(|error| refused(error, Effect::Reads))?.value;
     let keys: Vec<&str> = page.entries.iter().map(|entry| entry.key.as_str()).collect();
     let next_cursor = page.more_after.as_ref().map(|key| write_cursor(&namespace, key));
@@ -509,7 +497,7 @@ async fn multi_get(call: Call) -> Result<Reply, ApiError> {
     }
     let body: Body = call.json()?;
     let keys = body.keys.iter().map(|key| parse_key("keys", key)).collect::<Result<Vec<_>, _>>()?;
-    let found = store(&call)?.get_many(keys, KvValues::Included, read_terms(&call)?, call.deadline).await;
+    let found = store(&call)?.get_many(keys, KvValues::Included, consistency::read_terms(&call)?, call.deadline).await;
     let found = found.map_err(|error| refused(error, Effect::Reads))?.value;
     let items: Vec<Json> = found.iter().map(|entry| entry.as_ref().map_or(Json::Null, entry_json)).collect();
     Ok(reply::ok(&json!({ "items": items })))

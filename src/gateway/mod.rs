@@ -22,6 +22,7 @@ mod credential;
 mod docs_api;
 mod durable_api;
 mod error;
+mod event_stream;
 mod health;
 mod health_api;
 mod json;

@@ -10,8 +10,8 @@ use serde_json::json;
 use super::Face;
 use super::error::{ApiError, Code, Effect, Outcome};
 use super::pubsub_frames::AskedAck;
-use crate::cluster::{ClusterError, Level};
-use crate::pubsub::durable::{ChangeTerms, DurableError, DurableTopics, NewMessage, ReadTerms, StoredWhen};
+use crate::cluster::{ClusterError, Level, ReadTerms};
+use crate::pubsub::durable::{ChangeTerms, DurableError, DurableTopics, NewMessage, StoredWhen};
 use crate::pubsub::{Published, Publisher};
 use crate::types::command::IdempotencyKey;
 use crate::types::durable::MessageId;
@@ -165,7 +165,7 @@ impl KnownDurable {
         }
         let topics = durable_topics(face, namespace);
         // What is here will do; a gateway asks a node. But a namespace may be so new that it is not here yet.
-        let here = ReadTerms { level: Level::None, ..ReadTerms::default() };
+        let here = ReadTerms::at(Level::None);
         let mut found = topics.configured(here, Instant::now() + LOOK_MAX).await;
         if let Err(DurableError::Cluster(ClusterError::NoSuchNamespace(_))) = found {
             found = topics.configured(ReadTerms::default(), Instant::now() + LOOK_MAX).await;

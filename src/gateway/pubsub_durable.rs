@@ -17,7 +17,7 @@ use super::Face;
 use super::error::{ApiError, Code, Effect};
 use super::publication::{durable_topics, refused};
 use super::pubsub_frames as frames;
-use crate::pubsub::durable::ReadTerms;
+use crate::cluster::ReadTerms;
 use crate::pubsub::{Begin, Followed, Follower};
 use crate::types::{Namespace, TopicFilter};
 

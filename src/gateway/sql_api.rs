@@ -6,7 +6,6 @@
 
 use std::time::Duration;
 
-use hyper::header::{HeaderName, HeaderValue};
 use hyper::{Method, StatusCode};
 use serde::Deserialize;
 use serde_json::{Value as Json, json};
@@ -18,8 +17,8 @@ use super::route::{Content, Policy, Route, Tag};
 use super::select::{Find, FindOptions, Select, table_name};
 use super::sql_value::{Arguments, lists, objects};
 use super::{consistency, sql_schema as schema};
-use crate::cluster::{Read, script};
-use crate::types::command::{Atomicity, Execute, Executed, Outcome, Replayed, RowsWanted};
+use crate::cluster::{Read, ReadTerms, script};
+use crate::types::command::{Atomicity, Execute, Executed, Outcome, RowsWanted};
 use crate::types::limits::STATEMENTS_PER_REQUEST_MAX;
 use crate::types::statement::{Expect, StatementResult, Written};
 use crate::types::{Action, Command, Rows, Statement, Value};
@@ -33,9 +32,6 @@ const WRITE_TIME: Duration = Duration::from_secs(2);
 
 /// Largest body: a transaction of many statements, or one large value.
 const BODY_BYTES_MAX: usize = 8 * 1024 * 1024;
-
-const DEBROS_INDEX: HeaderName = HeaderName::from_static("debros-index");
-const IDEMPOTENT_REPLAYED: HeaderName = HeaderName::from_static("idempotent-replayed");
 
 /// The endpoints.
 pub(super) fn routes() -> Vec<Route> {
@@ -427,14 +423,14 @@ async fn results(
     statements: Vec<Statement>,
     atomicity: Atomicity,
 ) -> Result<Vec<StatementResult>, ApiError> {
-    let wanted = consistency::wanted(call)?;
+    let ReadTerms { level, freshness, min_index } = consistency::read_terms(call)?;
     let read = Read {
         namespace: call.grant()?.namespace().clone(),
         statements,
         atomicity,
-        level: wanted.level,
-        freshness: wanted.freshness,
-        min_index: wanted.min_index,
+        level,
+        freshness,
+        min_index,
         statement_timeout: Some(STATEMENT_TIMEOUT),
         qualify_columns: false,
     };
@@ -450,12 +446,7 @@ struct Done {
 
 impl Done {
     fn answer(&self, status: StatusCode, body: &Json) -> Reply {
-        let mut reply = reply::json(status, body);
-        reply.headers_mut().insert(DEBROS_INDEX, HeaderValue::from(self.index));
-        if self.executed.replayed == Replayed::Yes {
-            reply.headers_mut().insert(IDEMPOTENT_REPLAYED, HeaderValue::from_static("true"));
-        }
-        reply
+        consistency::tell_write(reply::json(status, body), self.index, self.executed.replayed)
     }
 }
 

@@ -6,7 +6,7 @@
 
 use std::time::Instant;
 
-use crate::cluster::{AnyCluster, Applied, ClusterError, Freshness, Level, ServedBy, TopicsAnswer, TopicsRead};
+use crate::cluster::{AnyCluster, Applied, ClusterError, Found, ReadTerms, ServedBy, TopicsAnswer, TopicsRead};
 use crate::types::command::{IdempotencyKey, Outcome, Replayed};
 use crate::types::durable::{
     ConfiguredTopic, InvalidRetain, MessageId, OnGap, Retain, StoredMessage, TopicEffect, TopicFound, TopicOp,
@@ -112,23 +112,6 @@ impl Default for ChangeTerms {
     }
 }
 
-/// What holds for one question.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ReadTerms {
-    /// The promise.
-    pub level: Level,
-    /// Bound on staleness, for [`Level::None`].
-    pub freshness: Option<Freshness>,
-    /// Wait until at least this log index is applied where the read runs.
-    pub min_index: Option<u64>,
-}
-
-impl Default for ReadTerms {
-    fn default() -> ReadTerms {
-        ReadTerms { level: Level::Linearizable, freshness: None, min_index: None }
-    }
-}
-
 /// Changes that were made.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Changed {
@@ -162,17 +145,6 @@ pub enum StoredWhen {
     Now,
     /// An earlier one with the same message id, or the same idempotency key.
     Before,
-}
-
-/// What was found, by whom.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Found<T> {
-    /// The answer.
-    pub value: T,
-    /// The log index, for reads that went through the log.
-    pub index: Option<u64>,
-    /// Who read.
-    pub served_by: ServedBy,
 }
 
 /// All durable topics of a namespace.
@@ -271,7 +243,7 @@ impl DurableTopics {
         let (seq, stored) = match (effects.as_slice(), replayed) {
             ([TopicEffect::Published { seq }], Replayed::No) => (*seq, StoredWhen::Now),
             ([TopicEffect::Published { seq } | TopicEffect::AlreadyPublished { seq }], _) => (*seq, StoredWhen::Before),
-            (other, _) => return Err(unexpected("a message", &other).into()),
+            (other, _) => return Err(ClusterError::misfit("a message", &other).into()),
         };
         Ok(Published { seq, stored, index, served_by })
     }
@@ -292,7 +264,9 @@ impl DurableTopics {
         let namespace = self.namespace.clone();
         let change = TopicChange { namespace, ops, topics_max, database_bytes_max, idempotency };
         let Applied { outcome, index, served_by } = self.cluster.submit(Command::Topics(change), deadline).await?;
-        let Outcome::Topics(outcome) = outcome else { return Err(unexpected("a change of topics", &outcome).into()) };
+        let Outcome::Topics(outcome) = outcome else {
+            return Err(ClusterError::misfit("a change of topics", &outcome).into());
+        };
         let effects = judge(outcome.verdict, &topics)?;
         Ok(Changed { effects, replayed: outcome.replayed, index, served_by })
     }
@@ -385,26 +359,23 @@ fn judge(verdict: TopicVerdict, topics: &[Topic]) -> Result<Vec<TopicEffect>, Du
     match verdict {
         TopicVerdict::Done(effects) => Ok(effects),
         TopicVerdict::NotDurable { op } => {
-            let topic = topics.get(op as usize).cloned().ok_or_else(|| unexpected("a change of topics", &op))?;
+            let topic =
+                topics.get(op as usize).cloned().ok_or_else(|| ClusterError::misfit("a change of topics", &op))?;
             Err(DurableError::NotDurable { topic })
         }
         TopicVerdict::InvalidRetain { reason, .. } => Err(DurableError::InvalidRetain(reason)),
         TopicVerdict::TooManyTopics { topics_max } => Err(DurableError::TooManyTopics { topics_max }),
         TopicVerdict::DatabaseFull { bytes_max } => Err(DurableError::DatabaseFull { bytes_max }),
         // Larger than this build's limit, and so refused before it was sent, unless another build applied it.
-        refused @ TopicVerdict::TooLarge { .. } => Err(unexpected("a change of topics", &refused).into()),
+        refused @ TopicVerdict::TooLarge { .. } => Err(ClusterError::misfit("a change of topics", &refused).into()),
     }
 }
 
 fn misfit(found: TopicFound) -> DurableError {
     match found {
         TopicFound::Gone { resume_after, newest } => DurableError::Gone { resume_after, newest },
-        other => unexpected("a question about topics", &other).into(),
+        other => ClusterError::misfit("a question about topics", &other).into(),
     }
-}
-
-fn unexpected(what: &str, answer: &impl std::fmt::Debug) -> ClusterError {
-    ClusterError::Storage(format!("the answer does not fit {what}: {answer:?}"))
 }
 
 #[cfg(test)]

@@ -3,8 +3,8 @@
 
 use std::time::{Duration, Instant};
 
-use super::durable::{DurableError, DurableTopics, Messages, ReadTerms, Wanted};
-use crate::cluster::{ClusterError, Level};
+use super::durable::{DurableError, DurableTopics, Messages, Wanted};
+use crate::cluster::{ClusterError, Level, ReadTerms};
 use crate::types::TopicFilter;
 use crate::types::durable::{OnGap, StoredMessage};
 
@@ -90,7 +90,7 @@ impl Follower {
                 bytes_max: BYTES_MAX,
             };
             // What is here, for the node never goes back: a cursor from a node that was ahead waits.
-            let terms = ReadTerms { level: Level::None, ..ReadTerms::default() };
+            let terms = ReadTerms::at(Level::None);
             let Messages { messages, next_after, newest, .. } =
                 match self.topics.messages(wanted, terms, Instant::now() + LOOK_MAX).await {
                     Ok(found) => found.value,

@@ -4,10 +4,11 @@ use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
 use debros::cluster::{
-    AnyCluster, ClusterError, JoinToken, KvRead, Level, Limits, Read, RemoteCluster, ServedBy, WriteOutcome, join,
+    AnyCluster, ClusterError, JoinToken, KvRead, Level, Limits, Read, ReadTerms, RemoteCluster, ServedBy, WriteOutcome,
+    join,
 };
 use debros::mesh::{GossipSources, Identity, Mesh, MeshConfig, PeerExchange};
-use debros::pubsub::durable::{ChangeTerms, DurableError, DurableTopics, NewMessage, ReadTerms, StoredWhen, Wanted};
+use debros::pubsub::durable::{ChangeTerms, DurableError, DurableTopics, NewMessage, StoredWhen, Wanted};
 use debros::raft::Peer;
 use debros::tasks::Tasks;
 use debros::types::command::{Atomicity, Execute, IdempotencyKey, MemberRole};
