@@ -259,12 +259,12 @@ impl PubSub {
         let subscribers = self.inner.hub.deliver(&message);
         let published = Published { id: message.id, seq: message.seq, subscribers, peers };
         let fits = peers == 0 || self.inner.outbox.push(shard, message, tell);
-        self.inner.published.fetch_add(1, Ordering::Relaxed);
         Sending { published, fits, told }
     }
 
     async fn settle(&self, sending: Sending) -> Result<Published, PublishError> {
         let Sending { published, fits, told } = sending;
+        self.inner.published.fetch_add(1, Ordering::Relaxed);
         let congested = || {
             self.inner.congested.fetch_add(1, Ordering::Relaxed);
             PublishError::Congested
@@ -320,17 +320,13 @@ impl PubSub {
 
     fn tell_member(&self, publisher: &Publisher, topic: &Topic, member: Member, there: bool) {
         let data = presence_text(&member, there);
-        let namespace = publisher.namespace().clone();
-        lock(&self.inner.changes.pending).members.push((namespace.clone(), topic.clone(), member, there));
+        let change = (publisher.namespace().clone(), topic.clone(), member, there);
+        lock(&self.inner.changes.pending).members.push(change);
         self.inner.changes.some.notify_one();
-        publisher.next(topic.clone(), data, unix_ms(), |message| {
-            let message = Arc::new(message);
-            self.inner.hub.deliver(&message);
-            let shard = shard_of(&namespace, topic);
-            if self.inner.mesh.shard_listeners(shard) > 0 && !self.inner.outbox.push(shard, message, None) {
-                self.inner.congested.fetch_add(1, Ordering::Relaxed);
-            }
-        });
+        let hand_over = |message| self.hand_over(Arc::new(message), Ack::Local);
+        if !publisher.next(topic.clone(), data, unix_ms(), hand_over).fits {
+            self.inner.congested.fetch_add(1, Ordering::Relaxed);
+        }
     }
 
     /// Tells the other processes what changes here, and from time to time everything; and notices when one is silent.
