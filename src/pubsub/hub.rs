@@ -304,11 +304,6 @@ impl Subscriber {
         true
     }
 
-    /// What it subscribes to.
-    pub fn filters(&self) -> &[TopicFilter] {
-        &self.filters
-    }
-
     /// Where its messages wait.
     pub fn inbox(&self) -> Inbox {
         Inbox(self.mailbox.clone())
