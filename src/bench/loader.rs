@@ -63,7 +63,7 @@ impl Tally {
 
 /// Why a request has no good answer.
 #[derive(Debug, thiserror::Error)]
-enum ExchangeError {
+pub(super) enum ExchangeError {
     #[error("the connection broke: {0}")]
     Broken(#[from] io::Error),
     #[error(transparent)]
@@ -76,8 +76,13 @@ enum ExchangeError {
 
 /// Makes what the workload needs.
 pub(super) async fn prepare(target: &Target, workload: Workload) -> Result<(), BenchError> {
+    ask_all(target, workload.preparation(target)).await
+}
+
+/// Asks one thing after the other, of which each must be answered well.
+pub(super) async fn ask_all(target: &Target, requests: Vec<Request>) -> Result<(), BenchError> {
     let mut client = Client::connect(target).await?;
-    for request in workload.preparation(target) {
+    for request in requests {
         client.ask_once(request).await.map_err(BenchError::Prepare)?;
     }
     Ok(())
@@ -122,13 +127,13 @@ pub(super) async fn drive(targets: &[Target], load: Load) -> Result<Tally, Bench
 }
 
 /// One connection.
-struct Client {
+pub(super) struct Client {
     stream: TcpStream,
     buffer: Box<[u8]>,
 }
 
 impl Client {
-    async fn connect(target: &Target) -> Result<Client, BenchError> {
+    pub(super) async fn connect(target: &Target) -> Result<Client, BenchError> {
         let failed = |source| BenchError::Connect { address: target.address.clone(), source };
         let stream = TcpStream::connect(&target.address).await.map_err(failed)?;
         stream.set_nodelay(true).map_err(failed)?;
@@ -173,7 +178,7 @@ impl Client {
     }
 
     /// Sends a request and waits for its answer; returns where in the buffer its body is.
-    async fn ask(&mut self, request: &[u8]) -> Result<Range<usize>, ExchangeError> {
+    pub(super) async fn ask(&mut self, request: &[u8]) -> Result<Range<usize>, ExchangeError> {
         self.stream.write_all(request).await?;
         let mut filled = 0;
         loop {

@@ -5,7 +5,8 @@
 //! thread, requests that are bytes before the clock starts, no allocation for a request, only as much of HTTP as an
 //! answer needs. The server is always another process, so that loader and server share nothing but the machine.
 //!
-//! Topics are measured apart ([`pubsub`]): there messages come to those who asked for nothing.
+//! Topics are measured apart ([`pubsub`]): there messages come to those who asked for nothing. So is what one namespace
+//! feels of another ([`isolation`]).
 //!
 //! Closed loop: a connection asks again as soon as it is answered. So latencies are those under that many clients, not
 //! those of a client who comes when it pleases.
@@ -16,6 +17,7 @@ mod error;
 mod flight;
 mod gateway_workload;
 mod histogram;
+mod isolation;
 mod loader;
 mod messenger;
 mod nats;
@@ -43,6 +45,7 @@ use tokio::signal::unix::{SignalKind, signal};
 pub use echo::serve_echo;
 pub use error::BenchError;
 pub use gateway_workload::GatewayWorkload;
+pub use isolation::{Felt, Flood, IsolationPlan, IsolationReport, IsolationRun, Latencies, run_isolation};
 pub use nats::NatsTarget;
 pub use pubsub::{
     Broker, CLIENTS_MAX, Placement, PubSubPlan, PubSubReport, PubSubRun, SIZE_BYTES_MAX, SIZE_BYTES_MIN, run_pubsub,
@@ -228,7 +231,7 @@ async fn measure(plan: &Plan, progress: &mut dyn FnMut(&str)) -> Result<Report, 
         Server::Existing(_) => None,
     };
     let key = match (&nodes, plan.face) {
-        (Some(nodes), Face::Gateway(_)) => Some(nodes.make_key().await?),
+        (Some(nodes), Face::Gateway(_)) => Some(nodes.make_key("default").await?),
         _ => None,
     };
     let mut runs = Vec::new();

@@ -69,11 +69,20 @@ impl Nodes {
         Ok(cluster)
     }
 
-    /// Makes an API key that opens everything in the namespace that exists from the start. The tables of accounts come
-    /// through the log, a moment after the first node is ready.
-    pub(super) async fn make_key(&self) -> Result<String, BenchError> {
-        let first = self.nodes.first().expect("one was started");
-        let words = ["key", "create", "--namespace", "default", "--label", "bench"];
+    /// Makes a namespace besides the one that exists from the start.
+    pub(super) fn make_namespace(&self, name: &str) -> Result<(), BenchError> {
+        ask(&self.program, &self.first().directory, &["namespace", "create", name]).map(drop)
+    }
+
+    fn first(&self) -> &Node {
+        self.nodes.first().expect("one was started")
+    }
+
+    /// Makes an API key that opens everything in a namespace. The tables of accounts come through the log, a moment after
+    /// the first node is ready.
+    pub(super) async fn make_key(&self, namespace: &str) -> Result<String, BenchError> {
+        let first = self.first();
+        let words = ["key", "create", "--namespace", namespace, "--label", "bench"];
         let deadline = Instant::now() + START_MAX;
         loop {
             match ask(&self.program, &first.directory, &words) {

@@ -191,7 +191,7 @@ async fn start(
     progress: &mut dyn FnMut(&str),
 ) -> Result<(Nodes, Vec<Target>), BenchError> {
     let nodes = Nodes::start(&plan.program, scratch, own, progress).await?;
-    let key = nodes.make_key().await?;
+    let key = nodes.make_key("default").await?;
     let gateways = nodes.gateways()?.into_iter().map(|target| target.with_key(&key)).collect();
     Ok((nodes, gateways))
 }

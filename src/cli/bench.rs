@@ -1,6 +1,7 @@
 //! `debros bench …`: how much this machine, or a running cluster, answers per second.
 
 mod gateway;
+mod isolation;
 mod pubsub;
 mod sql;
 
@@ -18,12 +19,12 @@ use crate::types::Exit;
 /// Long enough for some thousand commits of a slow disk.
 const DURATION_DEFAULT: Duration = Duration::from_secs(5);
 
-/// Measure what SQL over HTTP, the gateway and topics reach.
+/// Measure what SQL over HTTP, the gateway and topics reach, and what a flood does to others.
 #[derive(FromArgs, ArgsInfo, Debug)]
 #[argh(
     subcommand,
     name = "bench",
-    example = "debros bench sql\ndebros bench sql --nodes 3 --via follower\ndebros bench gateway\ndebros bench pubsub"
+    example = "debros bench sql\ndebros bench sql --nodes 3 --via follower\ndebros bench gateway\ndebros bench pubsub\ndebros bench isolation"
 )]
 pub(super) struct Bench {
     #[argh(subcommand)]
@@ -36,6 +37,7 @@ enum Verb {
     Sql(sql::Sql),
     Gateway(gateway::Gateway),
     PubSub(pubsub::PubSub),
+    Isolation(isolation::Isolation),
     Echo(Echo),
 }
 
@@ -103,6 +105,7 @@ impl Bench {
             Verb::Sql(command) => command.run(session),
             Verb::Gateway(command) => command.run(session),
             Verb::PubSub(command) => command.run(session),
+            Verb::Isolation(command) => command.run(session),
             Verb::Echo(command) => command.run(session),
         }
     }
@@ -135,7 +138,7 @@ fn program() -> Result<PathBuf, CliError> {
 }
 
 /// Own processes, as the flags say.
-fn own(nodes: Option<usize>, via: Option<Via>, log_level: &str) -> Result<Server, CliError> {
+fn own(nodes: Option<usize>, via: Option<Via>, log_level: &str) -> Result<Own, CliError> {
     let (nodes, via) = (nodes.unwrap_or(1), via.unwrap_or(Via::Leader));
     if !(1..=NODES_MAX).contains(&nodes) {
         return usage(format!("--nodes must be between 1 and {NODES_MAX}; got {nodes}"));
@@ -143,7 +146,7 @@ fn own(nodes: Option<usize>, via: Option<Via>, log_level: &str) -> Result<Server
     if nodes == 1 && via == Via::Follower {
         return usage("--via follower needs more than one node; add --nodes 3");
     }
-    Ok(Server::Own(Own { nodes, via, log_level: log_level.to_owned() }))
+    Ok(Own { nodes, via, log_level: log_level.to_owned() })
 }
 
 /// Measures and reports.
@@ -178,11 +181,7 @@ fn failure(error: BenchError) -> CliError {
 
 fn table(session: &mut Session<'_>, plan: &Plan, report: &Report) -> Result<(), CliError> {
     let server = match &plan.server {
-        Server::Own(Own { nodes: 1, via: Via::Leader, .. }) => "1 own node".to_owned(),
-        Server::Own(Own { nodes: 1, .. }) => "1 own node, asked through a gateway".to_owned(),
-        Server::Own(Own { nodes, via: Via::Leader, .. }) => format!("{nodes} own nodes, asked at the leader"),
-        Server::Own(Own { nodes, via: Via::Follower, .. }) => format!("{nodes} own nodes, asked at a follower"),
-        Server::Own(Own { nodes, via: Via::Gateway, .. }) => format!("{nodes} own nodes, asked through a gateway"),
+        Server::Own(own) => own_nodes(own),
         Server::Existing(targets) => format!("{} running", targets.len()),
     };
     let disk = format!("{:.0} fdatasync/s of 4 KiB in {}", report.fdatasyncs_per_second, plan.data_dir.display());
@@ -194,6 +193,17 @@ fn table(session: &mut Session<'_>, plan: &Plan, report: &Report) -> Result<(), 
     let rows: Vec<Vec<String>> = report.runs.iter().map(row).collect();
     output::table(session.out, &headings, &rows)?;
     Ok(())
+}
+
+/// What a report says of own processes.
+fn own_nodes(own: &Own) -> String {
+    let nodes = if own.nodes == 1 { "1 own node".to_owned() } else { format!("{} own nodes", own.nodes) };
+    match own.via {
+        Via::Leader if own.nodes == 1 => nodes,
+        Via::Leader => format!("{nodes}, asked at the leader"),
+        Via::Follower => format!("{nodes}, asked at a follower"),
+        Via::Gateway => format!("{nodes}, asked through a gateway"),
+    }
 }
 
 /// What a report says of the machine.

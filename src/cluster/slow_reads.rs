@@ -1,9 +1,10 @@
 //! Reads that take longer than the first attempt on the worker that received them: threads of their own, and turns on
 //! them.
 //!
-//! The threads have a low priority: whoever else wants a core takes it from them at once, so that quick requests, the
-//! log and the apply thread hardly notice how many slow reads there are. They share among themselves what is left, so
-//! more may run at once than there are cores, and a read of ten seconds does not hold up one of ten milliseconds.
+//! The threads have a low priority and leave one core alone, so that quick requests, the log and the apply thread hardly
+//! notice how many slow reads there are: a thread that wakes up finds a core that is idle, or takes one from them. They
+//! share among themselves what is left, so more may run at once than there are cores, and a read of ten seconds does not
+//! hold up one of ten milliseconds.
 //!
 //! A free turn goes to the waiting namespace that has the fewest, within it to who came first. A namespace never has
 //! all of them, so another's read need not wait for any of its own.
@@ -108,12 +109,34 @@ impl Drop for Threads {
     }
 }
 
-/// Lowers the priority of this thread. Elsewhere than on Linux it would be the whole process's.
+/// Lowers the priority of this thread and keeps it off one core. Elsewhere than on Linux the priority would be the whole
+/// process's.
 fn yield_to_others() {
     #[cfg(target_os = "linux")]
-    if let Err(error) = rustix::process::nice(NICENESS) {
-        tracing::debug!(%error, "a thread for slow reads keeps its priority");
+    {
+        if let Err(error) = rustix::process::nice(NICENESS) {
+            tracing::debug!(%error, "a thread for slow reads keeps its priority");
+        }
+        if let Err(error) = leave_a_core() {
+            tracing::debug!(%error, "a thread for slow reads runs on all cores");
+        }
     }
+}
+
+/// Keeps this thread off the first core that it may run on, when there is another one. A low priority alone is not
+/// enough: when all cores are busy, the kernel lets a running thread finish its time slice before one that wakes up.
+#[cfg(target_os = "linux")]
+fn leave_a_core() -> rustix::io::Result<()> {
+    use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
+
+    let mut cores = sched_getaffinity(None)?;
+    if let Some(first) = (0..CpuSet::MAX_CPU).find(|core| cores.is_set(*core))
+        && cores.count() > 1
+    {
+        cores.unset(first);
+        sched_setaffinity(None, &cores)?;
+    }
+    Ok(())
 }
 
 /// Somebody's turn, until it is dropped.
@@ -303,12 +326,16 @@ mod tests {
 
     #[cfg(target_os = "linux")]
     #[tokio::test]
-    async fn only_the_threads_of_slow_reads_have_a_low_priority() {
-        let niceness = || rustix::process::getpriority_process(None).expect("a thread's own");
+    async fn only_the_threads_of_slow_reads_have_a_low_priority_and_leave_a_core() {
+        let own = || {
+            let niceness = rustix::process::getpriority_process(None).expect("a thread's own");
+            (niceness, rustix::thread::sched_getaffinity(None).expect("a thread's own").count())
+        };
         let reads = SlowReads::for_cores(1);
-        let before = niceness();
+        let (niceness, cores) = own();
         let turn = reads.turn(&named("a"), in_ms(1000)).await.expect("a turn");
-        let (_, there) = reads.run(turn, niceness).await.expect("reads");
-        assert_eq!((there, niceness()), ((before + NICENESS).min(19), before));
+        let (_, there) = reads.run(turn, own).await.expect("reads");
+        assert_eq!(there, ((niceness + NICENESS).min(19), (cores - 1).max(1)));
+        assert_eq!(own(), (niceness, cores));
     }
 }

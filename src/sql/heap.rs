@@ -87,7 +87,11 @@ fn install_once() -> Result<(), c_int> {
     methods.xFree = Some(counted_free);
     methods.xRealloc = Some(counted_realloc);
     // SAFETY: this option takes one pointer to a method table and copies the table; its methods live for ever.
-    done(unsafe { ffi::sqlite3_config(ffi::SQLITE_CONFIG_MALLOC, &raw const methods) })
+    done(unsafe { ffi::sqlite3_config(ffi::SQLITE_CONFIG_MALLOC, &raw const methods) })?;
+    // SQLite's own count of its memory is asked for nowhere, and is behind one lock that every allocation of every thread
+    // takes: a slow read that loses its core while holding it would hold up everybody.
+    // SAFETY: this option takes one number.
+    done(unsafe { ffi::sqlite3_config(ffi::SQLITE_CONFIG_MEMSTATUS, 0 as c_int) })
 }
 
 fn done(code: c_int) -> Result<(), c_int> {

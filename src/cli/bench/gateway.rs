@@ -147,7 +147,7 @@ impl Gateway {
             if self.key.is_some() {
                 return usage("--key is for --url; own processes make one");
             }
-            return own(self.nodes, self.via, self.log_level.as_deref().unwrap_or("info"));
+            return own(self.nodes, self.via, self.log_level.as_deref().unwrap_or("info")).map(Server::Own);
         }
         if self.nodes.is_some() || self.via.is_some() || self.log_level.is_some() {
             return usage("--nodes, --via and --log-level are for own processes; leave out --url or them");

@@ -165,7 +165,7 @@ impl PubSub {
             if self.key.is_some() {
                 return usage("--key is for --url; own nodes make one");
             }
-            return own(self.nodes, None, "warn");
+            return own(self.nodes, None, "warn").map(Server::Own);
         }
         if self.nodes.is_some() {
             return usage("--nodes is for own nodes; leave out --url or it");

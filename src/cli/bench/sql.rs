@@ -112,7 +112,7 @@ impl Sql {
             if self.via == Some(Via::Gateway) {
                 return usage("--via gateway is for `debros bench gateway`: a gateway has no SQL listener");
             }
-            return own(self.nodes, self.via, "warn");
+            return own(self.nodes, self.via, "warn").map(Server::Own);
         }
         if self.nodes.is_some() || self.via.is_some() {
             return usage("--nodes and --via are for own nodes; leave out --url or them");
