@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use super::namespaces::expecting_one;
 use super::rows::{Row, named, text};
-use super::{AccountError, Accounts, Transacted, audit, random};
+use super::{AccountError, Accounts, Actor, Transacted, audit, random};
 use crate::cluster::Level;
 use crate::types::statement::StatementResult;
 use crate::types::{Namespace, Statement, Value, limits};
@@ -57,13 +57,15 @@ impl Accounts {
         namespace: &Namespace,
         name: &str,
         public_key: &str,
-        actor: &str,
+        actor: &Actor,
         deadline: Instant,
     ) -> Result<String, AccountError> {
         let app_id = new_app_id()?;
-        let statements =
-            vec![insert(namespace, &app_id, name, public_key, actor), audit(namespace, actor, "app.create", &app_id)];
-        match self.transact(statements, deadline).await? {
+        let statements = vec![
+            insert(namespace, &app_id, name, public_key, actor.name()),
+            audit(namespace, actor.name(), "app.create", &app_id),
+        ];
+        match self.transact_by(actor, namespace, statements, deadline).await? {
             Transacted::Done(_) => Ok(app_id),
             Transacted::Unmet(..) => Err(AccountError::TooMany { what: "apps", max: limits::APPS_PER_NAMESPACE_MAX }),
         }
@@ -105,7 +107,7 @@ impl Accounts {
         namespace: &Namespace,
         app_id: &str,
         (name, public_key): (Option<&str>, Option<&str>),
-        actor: &str,
+        actor: &Actor,
         deadline: Instant,
     ) -> Result<(), AccountError> {
         let or_null = |value: Option<&str>| value.map_or(Value::Null, text);
@@ -130,7 +132,7 @@ impl Accounts {
         &self,
         namespace: &Namespace,
         app_id: &str,
-        actor: &str,
+        actor: &Actor,
         deadline: Instant,
     ) -> Result<(), AccountError> {
         let change = named(
@@ -147,11 +149,11 @@ impl Accounts {
         namespace: &Namespace,
         app_id: &str,
         action: &str,
-        actor: &str,
+        actor: &Actor,
         deadline: Instant,
     ) -> Result<(), AccountError> {
-        let statements = vec![expecting_one(change), audit(namespace, actor, action, app_id)];
-        match self.transact(statements, deadline).await? {
+        let statements = vec![expecting_one(change), audit(namespace, actor.name(), action, app_id)];
+        match self.transact_by(actor, namespace, statements, deadline).await? {
             Transacted::Done(_) => Ok(()),
             Transacted::Unmet(..) => Err(AccountError::NoSuchApp),
         }

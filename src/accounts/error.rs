@@ -52,6 +52,9 @@ pub enum AccountError {
         /// What the caller may do.
         own: Scopes,
     },
+    /// The right of whoever asks has ended since it was looked at: nothing was done.
+    #[error("the credential has ended or allows less than it did; sign in again or use another key")]
+    RightEnded,
     /// The application is not there.
     #[error("app not found")]
     NoSuchApp,

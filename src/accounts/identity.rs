@@ -161,7 +161,7 @@ impl Accounts {
         deadline: Instant,
     ) -> Result<Option<(Principal, i64)>, AccountError> {
         let sql = format!(
-            "SELECT k.id, k.scopes, k.expires_unix_ms, n.name FROM api_keys k JOIN namespaces n ON n.id = k.namespace_id \
+            "SELECT k.id, k.hash, k.scopes, k.expires_unix_ms, n.name FROM api_keys k JOIN namespaces n ON n.id = k.namespace_id \
              WHERE {condition}"
         );
         let rows = self.find(&sql, [value], deadline).await?;
@@ -170,8 +170,9 @@ impl Accounts {
         if expires_unix_ms <= unix_ms() {
             return Ok(None);
         }
-        let principal =
-            Principal::key(row.text("id").to_owned(), stored(row.text("scopes"))?, stored(row.text("name"))?);
+        let session = super::keys::session_of(row.text("id"), row.blob("hash"));
+        let (scopes, namespace) = (stored(row.text("scopes"))?, stored(row.text("name"))?);
+        let principal = Principal::key(row.text("id").to_owned(), scopes, namespace, Some(session));
         Ok(Some((principal, expires_unix_ms)))
     }
 

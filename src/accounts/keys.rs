@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use super::namespaces::{expecting_one, stored};
 use super::rows::{Row, named, text};
-use super::{AccountError, Accounts, Transacted, audit, random};
+use super::{AccountError, Accounts, Actor, Transacted, audit, random};
 use crate::auth::ApiKey;
 use crate::cluster::Level;
 use crate::types::{Namespace, Scopes, Statement, Value, hex, limits};
@@ -46,13 +46,14 @@ pub struct StoredKey {
     pub expires_unix_ms: Option<i64>,
 }
 
-/// Finds the key of a session that [`Accounts::session_of_key`] gave.
+/// Finds the key of a session that [`session_of`] made.
 pub(super) const OF_SESSION: &str =
     "k.id = substr(:session, 1, 16) AND '.' || lower(hex(substr(k.hash, 1, 8))) = substr(:session, 17)";
 
-/// The session that [`OF_SESSION`] finds a key by, from its name and the hash of its text.
-pub(super) fn session_of(id: &str, hash: &[u8; 32]) -> String {
-    format!("{id}.{}", hex::encode(&hash[..8]))
+/// The session that [`OF_SESSION`] finds a key by, from its name and the hash of its present text: what was made for one
+/// text of a key ends with that text.
+pub(super) fn session_of(id: &str, hash: &[u8]) -> String {
+    format!("{id}.{}", hex::encode(&hash[..hash.len().min(8)]))
 }
 
 impl Accounts {
@@ -64,7 +65,7 @@ impl Accounts {
         &self,
         namespace: &Namespace,
         request: &KeyRequest,
-        actor: &str,
+        actor: &Actor,
         deadline: Instant,
     ) -> Result<CreatedKey, AccountError> {
         let created = new_key(namespace)?;
@@ -81,15 +82,15 @@ impl Accounts {
                     ("hash", Value::Blob(created.key.hash().to_vec())),
                     ("name", text(name)),
                     ("scopes", text(scopes.to_string())),
-                    ("actor", text(actor)),
+                    ("actor", text(actor.name())),
                     ("expires", expires_unix_ms.map_or(Value::Null, Value::Integer)),
                     ("namespace", text(namespace.as_str())),
                     ("max", Value::Integer(limits::API_KEYS_PER_NAMESPACE_MAX)),
                 ],
             )),
-            audit(namespace, actor, "key.create", &created.id),
+            audit(namespace, actor.name(), "key.create", &created.id),
         ];
-        match self.transact(statements, deadline).await? {
+        match self.transact_by(actor, namespace, statements, deadline).await? {
             Transacted::Done(_) => Ok(created),
             Transacted::Unmet(0, _) => Err(AccountError::NoSuchNamespace(namespace.clone())),
             Transacted::Unmet(..) => {
@@ -118,26 +119,6 @@ impl Accounts {
         rows.iter().map(api_key).collect()
     }
 
-    /// What a token for a stored key says as its session: the key's id and which of its texts it is for, so that a token
-    /// for a text from before a rotation ends with that text.
-    ///
-    /// # Errors
-    /// The cluster's.
-    pub(super) async fn session_of_key(
-        &self,
-        namespace: &Namespace,
-        id: &str,
-        deadline: Instant,
-    ) -> Result<Option<String>, AccountError> {
-        let statement = named(
-            "SELECT k.id || '.' || lower(hex(substr(k.hash, 1, 8))) AS session \
-             FROM api_keys k JOIN namespaces n ON n.id = k.namespace_id WHERE k.id = :id AND n.name = :namespace",
-            [("id", text(id)), ("namespace", text(namespace.as_str()))],
-        );
-        let rows = self.query(statement, Level::Linearizable, deadline).await?;
-        Ok(rows.first().map(|row| row.text("session").to_owned()))
-    }
-
     /// Ends a key of a namespace, and every key that was made with it.
     ///
     /// # Errors
@@ -146,7 +127,7 @@ impl Accounts {
         &self,
         namespace: &Namespace,
         id: &str,
-        actor: &str,
+        actor: &Actor,
         deadline: Instant,
     ) -> Result<(), AccountError> {
         let statements = vec![
@@ -155,9 +136,9 @@ impl Accounts {
                 [("id", text(id)), ("namespace", text(namespace.as_str()))],
             )),
             end_keys_made_by(namespace, &format!("key:{id}")),
-            audit(namespace, actor, "key.revoke", id),
+            audit(namespace, actor.name(), "key.revoke", id),
         ];
-        match self.transact(statements, deadline).await? {
+        match self.transact_by(actor, namespace, statements, deadline).await? {
             Transacted::Done(_) => Ok(()),
             Transacted::Unmet(..) => Err(AccountError::NoSuchKey),
         }
@@ -167,13 +148,13 @@ impl Accounts {
     ///
     /// # Errors
     /// [`AccountError::NoSuchKey`], or the cluster's.
-    pub async fn revoke_key_text(&self, key: &str, actor: &str, deadline: Instant) -> Result<(), AccountError> {
+    pub async fn revoke_key_text(&self, key: &str, actor: &Actor, deadline: Instant) -> Result<(), AccountError> {
         let hash = Value::Blob(blake3::hash(key.as_bytes()).as_bytes().to_vec());
         let statements = vec![
             expecting_one(named(
                 "INSERT INTO audit_events (namespace, actor, action, resource) SELECT n.name, :actor, 'key.revoke', k.id \
                  FROM api_keys k JOIN namespaces n ON n.id = k.namespace_id WHERE k.hash = :hash",
-                [("actor", text(actor)), ("hash", hash.clone())],
+                [("actor", text(actor.name())), ("hash", hash.clone())],
             )),
             named(
                 "DELETE FROM api_keys WHERE id IN (WITH RECURSIVE made(id) AS ( \
@@ -198,7 +179,7 @@ impl Accounts {
         namespace: &Namespace,
         id: &str,
         own: Scopes,
-        actor: &str,
+        actor: &Actor,
         deadline: Instant,
     ) -> Result<CreatedKey, AccountError> {
         // A key's scopes never change, so what is found here still holds when the text is replaced.
@@ -213,9 +194,9 @@ impl Accounts {
                  AND namespace_id = (SELECT id FROM namespaces WHERE name = :namespace)",
                 [("hash", Value::Blob(key.hash().to_vec())), ("id", text(id)), ("namespace", text(namespace.as_str()))],
             )),
-            audit(namespace, actor, "key.rotate", id),
+            audit(namespace, actor.name(), "key.rotate", id),
         ];
-        match self.transact(statements, deadline).await? {
+        match self.transact_by(actor, namespace, statements, deadline).await? {
             Transacted::Done(_) => Ok(CreatedKey { key, id: id.to_owned() }),
             Transacted::Unmet(..) => Err(AccountError::NoSuchKey),
         }

@@ -12,6 +12,7 @@
 //! remembered for [`CREDENTIAL_CACHE_MAX`](crate::types::limits::CREDENTIAL_CACHE_MAX); only what is not found there is
 //! looked for in the whole cluster. So a revoked credential ends everywhere within seconds, and a new one works at once.
 
+mod actor;
 mod apps;
 mod error;
 mod identity;
@@ -25,6 +26,7 @@ mod signing;
 mod tickets;
 mod upkeep;
 
+pub use actor::Actor;
 pub use apps::App;
 pub use error::AccountError;
 pub use identity::Identified;

@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 use super::rows::{Row, named, text};
-use super::{AccountError, Accounts, Transacted, audit};
+use super::{AccountError, Accounts, Actor, Transacted, audit};
 use crate::cluster::{ClusterError, Level};
 use crate::types::command::Refusal;
 use crate::types::limits;
@@ -41,7 +41,7 @@ impl Accounts {
         &self,
         namespace: &Namespace,
         owner: Option<&WalletAddress>,
-        actor: &str,
+        actor: &Actor,
         deadline: Instant,
     ) -> Result<(), AccountError> {
         let claimed_by = owner.map_or(Value::Null, |owner| text(owner.subject()));
@@ -51,7 +51,7 @@ impl Accounts {
                  WHERE NOT EXISTS (SELECT 1 FROM namespaces WHERE name = :name)",
                 [("name", text(namespace.as_str())), ("owner", claimed_by)],
             )),
-            audit(namespace, actor, "namespace.create", ""),
+            audit(namespace, actor.name(), "namespace.create", ""),
         ];
         self.make_database(namespace, deadline).await?;
         match self.transact(statements, deadline).await? {
@@ -75,7 +75,7 @@ impl Accounts {
     pub async fn drop_namespace(
         &self,
         namespace: &Namespace,
-        actor: &str,
+        actor: &Actor,
         deadline: Instant,
     ) -> Result<(), AccountError> {
         if *namespace == Namespace::default_namespace() {
@@ -86,9 +86,9 @@ impl Accounts {
                 "UPDATE namespaces SET dropping_unix_ms = CAST(unixepoch('subsec') * 1000 AS INTEGER) WHERE name = :name",
                 [("name", text(namespace.as_str()))],
             )),
-            audit(namespace, actor, "namespace.drop", ""),
+            audit(namespace, actor.name(), "namespace.drop", ""),
         ];
-        match self.transact(statements, deadline).await? {
+        match self.transact_by(actor, namespace, statements, deadline).await? {
             Transacted::Done(_) => self.finish_drop(namespace, deadline).await,
             Transacted::Unmet(..) => Err(AccountError::NoSuchNamespace(namespace.clone())),
         }
@@ -166,7 +166,7 @@ impl Accounts {
         namespace: &Namespace,
         wallet: &WalletAddress,
         role: AccessRole,
-        actor: &str,
+        actor: &Actor,
         deadline: Instant,
     ) -> Result<(), AccountError> {
         if role == AccessRole::Owner {
@@ -194,14 +194,14 @@ impl Accounts {
                  ON CONFLICT (namespace_id, subject) DO UPDATE SET role = excluded.role",
                 {
                     let [name, subject] = values();
-                    [name, subject, ("role", text(role.to_string())), ("actor", text(actor))]
+                    [name, subject, ("role", text(role.to_string())), ("actor", text(actor.name()))]
                 },
             ),
             // What somebody has handed on may be more than they may now.
             super::keys::end_keys_made_by(namespace, &wallet.subject()),
-            audit(namespace, actor, "member.set", &format!("{} {role}", wallet.subject())),
+            audit(namespace, actor.name(), "member.set", &format!("{} {role}", wallet.subject())),
         ];
-        match self.transact(statements, deadline).await? {
+        match self.transact_by(actor, namespace, statements, deadline).await? {
             Transacted::Done(_) => Ok(()),
             Transacted::Unmet(0, _) => Err(AccountError::NoSuchNamespace(namespace.clone())),
             Transacted::Unmet(1, _) => Err(AccountError::IsOwner),
@@ -219,7 +219,7 @@ impl Accounts {
         &self,
         namespace: &Namespace,
         wallet: &WalletAddress,
-        actor: &str,
+        actor: &Actor,
         deadline: Instant,
     ) -> Result<(), AccountError> {
         let values = [("name", text(namespace.as_str())), ("subject", text(wallet.subject()))];
@@ -228,9 +228,9 @@ impl Accounts {
             expecting_one(named(&format!("SELECT 1 FROM members WHERE {of_member}"), values.clone())),
             expecting_one(named(&format!("DELETE FROM members WHERE {of_member} AND role <> 'owner'"), values)),
             super::keys::end_keys_made_by(namespace, &wallet.subject()),
-            audit(namespace, actor, "member.remove", &wallet.subject()),
+            audit(namespace, actor.name(), "member.remove", &wallet.subject()),
         ];
-        match self.transact(statements, deadline).await? {
+        match self.transact_by(actor, namespace, statements, deadline).await? {
             Transacted::Done(_) => Ok(()),
             Transacted::Unmet(0, _) => Err(AccountError::NoSuchMember(wallet.to_string())),
             Transacted::Unmet(..) => Err(AccountError::IsOwner),
@@ -245,7 +245,7 @@ impl Accounts {
         &self,
         namespace: &Namespace,
         to: &WalletAddress,
-        actor: &str,
+        actor: &Actor,
         deadline: Instant,
     ) -> Result<(), AccountError> {
         let values = [("name", text(namespace.as_str())), ("subject", text(to.subject()))];
@@ -261,9 +261,9 @@ impl Accounts {
                  WHERE name = :name ON CONFLICT (namespace_id, subject) DO UPDATE SET role = 'owner'",
                 values,
             ),
-            audit(namespace, actor, "namespace.transfer", &to.subject()),
+            audit(namespace, actor.name(), "namespace.transfer", &to.subject()),
         ];
-        match self.transact(statements, deadline).await? {
+        match self.transact_by(actor, namespace, statements, deadline).await? {
             Transacted::Done(_) => Ok(()),
             Transacted::Unmet(..) => Err(AccountError::NoSuchNamespace(namespace.clone())),
         }

@@ -51,7 +51,7 @@ pub(super) struct TokenGrant {
 /// What tells the id of a session from that of an API key.
 pub(super) const ID_PREFIX: &str = "ses_";
 
-const NOW: &str = "CAST(unixepoch('subsec') * 1000 AS INTEGER)";
+pub(super) const NOW: &str = "CAST(unixepoch('subsec') * 1000 AS INTEGER)";
 
 impl NewSession {
     pub(super) fn for_wallet(subject: String) -> Result<NewSession, AccountError> {
@@ -251,21 +251,19 @@ impl Accounts {
         Ok(Tokens { access, expires_in, refresh, subject, namespace: namespace.clone() })
     }
 
-    /// An access token for the bearer of an API key, so that the key itself need not travel with every request.
+    /// An access token for the bearer of an API key, so that the key itself need not travel with every request. It ends
+    /// with the text of the key that it was made for.
     ///
     /// # Errors
-    /// [`AccountError::NoSuchKey`] for a key from the configuration, or the cluster's.
+    /// The cluster's.
     pub async fn token_for_key(
         &self,
         namespace: &Namespace,
         key_id: &str,
+        session: &str,
         deadline: Instant,
     ) -> Result<Tokens, AccountError> {
-        // One from the configuration is not stored, and nobody could end a token for it.
-        let Some(session) = self.session_of_key(namespace, key_id, deadline).await? else {
-            return Err(AccountError::NoSuchKey);
-        };
-        let grant = TokenGrant { subject: key_id.to_owned(), session, refresh: None };
+        let grant = TokenGrant { subject: key_id.to_owned(), session: session.to_owned(), refresh: None };
         self.tokens(namespace, grant, deadline).await
     }
 }

@@ -8,7 +8,7 @@ use std::sync::{Arc, RwLock};
 use std::time::Instant;
 
 use super::rows::{Row, named, text};
-use super::{AccountError, Accounts, Transacted, audit, random, unix_ms};
+use super::{AccountError, Accounts, Actor, Transacted, audit, random, unix_ms};
 use crate::auth::{TokenKey, TrustedKey, seal};
 use crate::cluster::Level;
 use crate::types::{Namespace, Value, limits};
@@ -108,19 +108,19 @@ impl Accounts {
     /// Makes a key when there is none that is young enough.
     pub(super) async fn renew_signing_keys(&self, deadline: Instant) -> Result<(), AccountError> {
         let oldest = unix_ms() - i64::try_from(limits::SIGNING_KEY_LIFE.as_millis()).unwrap_or(i64::MAX);
-        self.add_signing_key(oldest, "debros", deadline).await
+        self.add_signing_key(oldest, &Actor::cluster(), deadline).await
     }
 
     /// Makes a new key now; the one before goes on verifying.
     ///
     /// # Errors
     /// The cluster's.
-    pub async fn rotate_signing_key(&self, actor: &str, deadline: Instant) -> Result<(), AccountError> {
+    pub async fn rotate_signing_key(&self, actor: &Actor, deadline: Instant) -> Result<(), AccountError> {
         self.add_signing_key(i64::MAX, actor, deadline).await
     }
 
     /// Adds a key unless one was made after `unless_after`.
-    async fn add_signing_key(&self, unless_after: i64, actor: &str, deadline: Instant) -> Result<(), AccountError> {
+    async fn add_signing_key(&self, unless_after: i64, actor: &Actor, deadline: Instant) -> Result<(), AccountError> {
         let young = named(
             "SELECT 1 FROM signing_keys WHERE created_unix_ms > :after LIMIT 1",
             [("after", Value::Integer(unless_after))],
@@ -148,7 +148,7 @@ impl Accounts {
                  (SELECT kid FROM signing_keys ORDER BY created_unix_ms DESC, kid LIMIT :live)",
                 [("live", Value::Integer(limits::SIGNING_KEYS_LIVE))],
             ),
-            audit(&Namespace::default_namespace(), actor, "signing_key.rotate", key.trusted().id()),
+            audit(&Namespace::default_namespace(), actor.name(), "signing_key.rotate", key.trusted().id()),
         ];
         match self.transact(statements, deadline).await? {
             Transacted::Done(_) => Ok(()),

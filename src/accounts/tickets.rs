@@ -9,7 +9,7 @@ use std::time::Instant;
 
 use super::namespaces::{expecting_one, stored};
 use super::rows::{named, text};
-use super::{AccountError, Accounts, Transacted, keys, milliseconds, random};
+use super::{AccountError, Accounts, Transacted, milliseconds, random};
 use crate::auth::WsTicket;
 use crate::types::{Namespace, Value, hex, limits};
 
@@ -42,9 +42,9 @@ const CONFIGURED: &str = "conf_";
 const NOW: &str = "CAST(unixepoch('subsec') * 1000 AS INTEGER)";
 
 impl Lasting {
-    /// An API key with this name and this hash of its present text; a new text is another credential.
-    pub fn key(id: &str, hash: &[u8; 32]) -> Lasting {
-        Lasting::Session { id: keys::session_of(id, hash), expires_unix_ms: i64::MAX }
+    /// An API key in its present text; a new text is another credential.
+    pub fn key(session: &str) -> Lasting {
+        Lasting::Session { id: session.to_owned(), expires_unix_ms: i64::MAX }
     }
 
     /// A text for it, the same as long as it is the same credential.
@@ -150,10 +150,13 @@ mod tests {
     #[test]
     fn what_is_left_of_a_credential_is_read_as_it_was_written() {
         let session = Lasting::Session { id: "ses_abc".to_owned(), expires_unix_ms: 7 };
-        for credential in [session, Lasting::key("0011223344556677", &[0xab; 32]), Lasting::Configured("0f".into())] {
+        for credential in [session, Lasting::key("0011223344556677.abababababababab"), Lasting::Configured("0f".into())]
+        {
             assert_eq!(Lasting::read(&credential.name(), credential.expires_unix_ms()), credential);
         }
-        let Lasting::Session { id, .. } = Lasting::key("0011223344556677", &[0xab; 32]) else { panic!("a session") };
+        let Lasting::Session { id, .. } = Lasting::key("0011223344556677.abababababababab") else {
+            panic!("a session")
+        };
         assert_eq!(id, "0011223344556677.abababababababab");
     }
 }

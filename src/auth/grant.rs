@@ -50,6 +50,7 @@ pub enum Who {
 pub struct Grant {
     namespace: Namespace,
     action: Action,
+    who: Who,
     actor: String,
     credential: Option<String>,
 }
@@ -96,10 +97,10 @@ impl Principal {
         Principal { who: Who::Member { wallet, role }, namespace: Some(namespace), credential: Some(session) }
     }
 
-    /// The API key called `id`, which opens `namespace`.
-    pub fn key(id: String, scopes: Scopes, namespace: Namespace) -> Principal {
-        let credential = Some(id.clone());
-        Principal { who: Who::Key { id, scopes }, namespace: Some(namespace), credential }
+    /// The API key called `id`, which opens `namespace`; `session` names it in its present text, unless it is from the
+    /// configuration.
+    pub fn key(id: String, scopes: Scopes, namespace: Namespace, session: Option<String>) -> Principal {
+        Principal { who: Who::Key { id, scopes }, namespace: Some(namespace), credential: session }
     }
 
     /// The operator, who acts in whichever namespace a request is for.
@@ -128,7 +129,7 @@ impl Principal {
         self.namespace.as_ref()
     }
 
-    /// The session or API key that it came with.
+    /// The session, or stored API key in its present text, that it came with.
     pub fn credential(&self) -> Option<&str> {
         self.credential.as_deref()
     }
@@ -160,7 +161,8 @@ impl Principal {
             .then_some(())
             .ok_or(Denied::Unauthenticated),
         }?;
-        Ok(Grant { namespace: namespace.clone(), action, actor: self.to_string(), credential: self.credential.clone() })
+        let (who, credential) = (self.who.clone(), self.credential.clone());
+        Ok(Grant { namespace: namespace.clone(), action, who, actor: self.to_string(), credential })
     }
 }
 
@@ -203,12 +205,17 @@ impl Grant {
         self.action
     }
 
+    /// What kind of caller it is.
+    pub fn who(&self) -> &Who {
+        &self.who
+    }
+
     /// Who: a wallet's subject, `key:<id>`, `operator` or `anonymous`.
     pub fn actor(&self) -> &str {
         &self.actor
     }
 
-    /// With which session or API key.
+    /// With which session, or stored API key in its present text.
     pub fn credential(&self) -> Option<&str> {
         self.credential.as_deref()
     }
@@ -252,7 +259,7 @@ mod tests {
     }
 
     fn key(scopes: Scopes) -> Principal {
-        Principal::key("k1".into(), scopes, home())
+        Principal::key("k1".into(), scopes, home(), Some("k1.0102030405060708".into()))
     }
 
     fn allowed(principal: &Principal) -> Vec<Action> {
@@ -352,6 +359,6 @@ mod tests {
         assert_eq!(grant.actor(), "eip155:0xf39fd6e51aad88f6f4ce6ab8827279cfffb92266");
         assert_eq!(grant.credential(), Some("s1"));
         let grant = key(Scopes::ALL).grant(&home(), Action::ReadKv).expect("may");
-        assert_eq!((grant.actor(), grant.credential()), ("key:k1", Some("k1")));
+        assert_eq!((grant.actor(), grant.credential()), ("key:k1", Some("k1.0102030405060708")));
     }
 }

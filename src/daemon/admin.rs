@@ -14,7 +14,7 @@ use tokio::net::{UnixListener, UnixStream};
 
 use super::directory::Addresses;
 use super::start_error::StartError;
-use crate::accounts::{self, AccountError, Accounts, KeyRequest, MigrationError, MigrationFile, StoredKey};
+use crate::accounts::{self, AccountError, Accounts, Actor, KeyRequest, MigrationError, MigrationFile, StoredKey};
 use crate::cluster::{AnyCluster, Cluster, ClusterError, Member, Suffrage};
 use crate::tasks::Tasks;
 use crate::types::admin::{
@@ -144,7 +144,7 @@ impl Operator {
             }
             Request::NamespaceList => ok(&namespaces(cluster)),
             Request::NamespaceDrop { name } => {
-                let dropped = self.accounts.drop_namespace(&name, OPERATOR, deadline).await;
+                let dropped = self.accounts.drop_namespace(&name, &Actor::operator(), deadline).await;
                 done(dropped.map_err(account_failure))
             }
             Request::NamespaceMigrate { name, files } => self.migrate(&name, files, deadline).await,
@@ -153,14 +153,14 @@ impl Operator {
             }
             Request::KeyList { namespace } => self.list_keys(&namespace, deadline).await,
             Request::KeyRevoke { key } => {
-                let revoked = self.accounts.revoke_key_text(key.trim(), OPERATOR, deadline).await;
+                let revoked = self.accounts.revoke_key_text(key.trim(), &Actor::operator(), deadline).await;
                 done(revoked.map_err(account_failure))
             }
             Request::MemberSet { namespace, wallet, role } => {
                 done(self.set_member(&namespace, &wallet, &role, deadline).await)
             }
             Request::SigningKeyRotate => {
-                done(self.accounts.rotate_signing_key(OPERATOR, deadline).await.map_err(account_failure))
+                done(self.accounts.rotate_signing_key(&Actor::operator(), deadline).await.map_err(account_failure))
             }
         }
     }
@@ -218,7 +218,10 @@ impl Operator {
 
     async fn create_namespace(&self, name: &Namespace, owner: Option<&str>, deadline: Instant) -> Result<(), Failure> {
         let owner = owner.map(wallet).transpose()?;
-        self.accounts.create_namespace(name, owner.as_ref(), OPERATOR, deadline).await.map_err(account_failure)
+        self.accounts
+            .create_namespace(name, owner.as_ref(), &Actor::operator(), deadline)
+            .await
+            .map_err(account_failure)
     }
 
     async fn set_member(
@@ -231,8 +234,8 @@ impl Operator {
         let role: AccessRole = role.parse().map_err(|error| invalid(&error))?;
         let wallet = wallet(text)?;
         let done = match role {
-            AccessRole::Owner => self.accounts.transfer(namespace, &wallet, OPERATOR, deadline).await,
-            role => self.accounts.set_member(namespace, &wallet, role, OPERATOR, deadline).await,
+            AccessRole::Owner => self.accounts.transfer(namespace, &wallet, &Actor::operator(), deadline).await,
+            role => self.accounts.set_member(namespace, &wallet, role, &Actor::operator(), deadline).await,
         };
         done.map_err(account_failure)
     }
@@ -261,7 +264,7 @@ impl Operator {
         let scopes: Scopes = scopes.unwrap_or("*").parse().map_err(|error| invalid(&error))?;
         let expires_unix_ms = expires_seconds.map(|seconds| unix_ms_after(Duration::from_secs(seconds)));
         let request = KeyRequest { name: label, scopes, expires_unix_ms };
-        let created = self.accounts.create_key(&namespace, &request, OPERATOR, deadline).await;
+        let created = self.accounts.create_key(&namespace, &request, &Actor::operator(), deadline).await;
         let created = created.map_err(account_failure)?;
         ok(&CreatedKey { key: created.key.reveal().to_owned(), id: created.id, namespace, expires_unix_ms })
     }
@@ -290,9 +293,6 @@ impl Operator {
 fn done(outcome: Result<(), Failure>) -> Answer {
     outcome.and_then(|()| ok(&Done {}))
 }
-
-/// Who the operator is in the audit trail.
-const OPERATOR: &str = "operator";
 
 fn invalid(error: &dyn std::fmt::Display) -> Failure {
     Failure { code: FailureCode::Invalid, message: error.to_string(), hint: None }

@@ -25,7 +25,7 @@ pub(super) fn refused(error: AccountError) -> ApiError {
         }
         AccountError::NoSuchMember(_) => ApiError::new(Code::NoSuchMember, message),
         AccountError::NoSuchKey => ApiError::new(Code::NoSuchApiKey, message),
-        AccountError::BeyondOwnScopes { .. } => ApiError::new(Code::Forbidden, message),
+        AccountError::BeyondOwnScopes { .. } | AccountError::RightEnded => ApiError::new(Code::Forbidden, message),
         AccountError::NoSuchApp => ApiError::new(Code::NoSuchApp, message),
         AccountError::TooMany { .. } => ApiError::new(Code::TooMany, message),
         AccountError::NotReady(_) => {

@@ -11,7 +11,7 @@ use super::error::{ApiError, Code};
 use super::reply::{self, Reply};
 use super::route::{Answer, Content, Policy, Route, Tag};
 use super::schema::{count, list, moment, object, one_of, string};
-use crate::accounts::App;
+use crate::accounts::{Actor, App};
 use crate::types::{Action, Namespace};
 
 /// Largest body: a name and a key.
@@ -133,7 +133,7 @@ async fn create(call: Call) -> Result<Reply, ApiError> {
     let Body { name, public_key } = Body::of(&call)?;
     let (name, public_key) = (name.unwrap_or_default(), public_key.unwrap_or_default());
     let accounts = call.face.accounts();
-    let app_id = accounts.create_app(grant.namespace(), &name, &public_key, grant.actor(), call.deadline).await;
+    let app_id = accounts.create_app(grant.namespace(), &name, &public_key, &Actor::of(&grant), call.deadline).await;
     let app_id = app_id.map_err(refused)?;
     let body = json!({ "app_id": app_id, "name": name, "public_key": public_key, "namespace": grant.namespace() });
     Ok(reply::json(StatusCode::CREATED, &body))
@@ -153,13 +153,13 @@ async fn update(call: Call) -> Result<Reply, ApiError> {
     }
     let change = (name.as_deref(), public_key.as_deref());
     let (accounts, id) = (call.face.accounts(), call.path_parameter("id"));
-    accounts.update_app(grant.namespace(), id, change, grant.actor(), call.deadline).await.map_err(refused)?;
+    accounts.update_app(grant.namespace(), id, change, &Actor::of(&grant), call.deadline).await.map_err(refused)?;
     Ok(reply::ok(&json!({ "status": "ok" })))
 }
 
 async fn remove(call: Call) -> Result<Reply, ApiError> {
     let grant = call.grant()?;
     let (accounts, id) = (call.face.accounts(), call.path_parameter("id"));
-    accounts.delete_app(grant.namespace(), id, grant.actor(), call.deadline).await.map_err(refused)?;
+    accounts.delete_app(grant.namespace(), id, &Actor::of(&grant), call.deadline).await.map_err(refused)?;
     Ok(reply::ok(&json!({ "status": "ok" })))
 }

@@ -16,7 +16,7 @@ use super::error::{ApiError, Code};
 use super::reply::{self, Reply};
 use super::route::{Class, Content, Policy, Route, Tag};
 use super::schema::{any_of, boolean, count, like, list, moment, nullable, object, one_of, string};
-use crate::accounts::{Identified, KeyRequest, Proof, Purpose, Tokens};
+use crate::accounts::{Actor, Identified, KeyRequest, Proof, Purpose, Tokens};
 use crate::auth::grant::Who;
 use crate::auth::{RefreshToken, token};
 use crate::types::{AccessRole, Action, Chain, Namespace, Scope, Scopes, WalletAddress, limits};
@@ -452,7 +452,7 @@ async fn api_key(call: Call) -> Result<Reply, ApiError> {
             let proof = proof.proof(&call)?;
             let role = call.face.accounts().prove_for_key(&proof, call.deadline).await.map_err(refused)?;
             let request = key.request(scopes_of(role), "wallet")?;
-            (proof.namespace, Some(proof.wallet), request, proof.wallet.subject())
+            (proof.namespace, Some(proof.wallet), request, Actor::member(&proof.wallet, role))
         }
         (None, None, None) => {
             let Ok(caller) = call.principal() else {
@@ -469,7 +469,8 @@ async fn api_key(call: Call) -> Result<Reply, ApiError> {
             };
             let namespace = namespace_of(&call, body.namespace.as_deref())?;
             let request = key.request(scopes_of(*role), "wallet")?;
-            (namespace, Some(*wallet), request, wallet.subject())
+            let grant = call.grant_here(Action::Identify)?;
+            (namespace, Some(*wallet), request, Actor::of(&grant))
         }
         _ => return Err(ApiError::new(Code::InvalidBody, "wallet, nonce and signature are required together")),
     };
@@ -504,13 +505,16 @@ pub(super) fn scope_list(scopes: Scopes) -> Vec<String> {
 }
 
 async fn token_for_key(call: Call) -> Result<Reply, ApiError> {
-    let Who::Key { id, .. } = call.principal()?.who() else {
+    // One from the configuration is not stored, and nobody could end a token for it.
+    let principal = call.principal()?;
+    let (Who::Key { id, .. }, Some(session)) = (principal.who(), principal.credential()) else {
         return Err(ApiError::new(
             Code::Forbidden,
             "this exchanges a stored API key; an access token is refreshed at /v1/auth/refresh",
         ));
     };
-    let tokens = call.face.accounts().token_for_key(call.own_namespace()?, id, call.deadline).await.map_err(refused)?;
+    let tokens =
+        call.face.accounts().token_for_key(call.own_namespace()?, id, session, call.deadline).await.map_err(refused)?;
     Ok(reply::ok(&tokens_json(&tokens)))
 }
 

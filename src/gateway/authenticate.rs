@@ -143,7 +143,7 @@ impl Authenticator {
                 if self.configured.contains_key(&hash) {
                     Lasting::Configured(accounts.fingerprint(&hash))
                 } else {
-                    Lasting::key(identified.principal.credential()?, &hash)
+                    Lasting::key(identified.principal.credential()?)
                 }
             }
         };
@@ -202,7 +202,7 @@ impl Authenticator {
 fn opened(hash: &[u8; 32], opens: &Opens) -> Principal {
     match opens {
         Opens::Cluster => Principal::operator(),
-        Opens::Namespace(namespace) => Principal::key(id_of_hash(hash), Scopes::ALL, namespace.clone()),
+        Opens::Namespace(namespace) => Principal::key(id_of_hash(hash), Scopes::ALL, namespace.clone(), None),
     }
 }
 

@@ -11,7 +11,7 @@ use super::error::{ApiError, Code};
 use super::reply::{self, Reply};
 use super::route::{Answer, Content, Policy, Route, Tag};
 use super::schema::{count, list, moment, object, one_of, string};
-use crate::accounts::{CreatedKey, KeyRequest};
+use crate::accounts::{Actor, CreatedKey, KeyRequest};
 use crate::auth::Grant;
 use crate::auth::grant::Who;
 use crate::types::{AccessRole, Action, Namespace, Scopes, WalletAddress};
@@ -171,7 +171,7 @@ async fn list_namespaces(call: Call) -> Result<Reply, ApiError> {
 
 async fn delete_namespace(call: Call) -> Result<Reply, ApiError> {
     let grant = grant_in_path(&call, Action::DeleteNamespace)?;
-    call.face.accounts().drop_namespace(grant.namespace(), grant.actor(), call.deadline).await.map_err(refused)?;
+    call.face.accounts().drop_namespace(grant.namespace(), &Actor::of(&grant), call.deadline).await.map_err(refused)?;
     Ok(ok())
 }
 
@@ -213,7 +213,10 @@ async fn set_member(call: Call) -> Result<Reply, ApiError> {
         return Err(ApiError::new(Code::Forbidden, message));
     }
     let accounts = call.face.accounts();
-    accounts.set_member(grant.namespace(), &wallet, body.role, grant.actor(), call.deadline).await.map_err(refused)?;
+    accounts
+        .set_member(grant.namespace(), &wallet, body.role, &Actor::of(&grant), call.deadline)
+        .await
+        .map_err(refused)?;
     Ok(ok())
 }
 
@@ -224,7 +227,7 @@ async fn remove_member(call: Call) -> Result<Reply, ApiError> {
     let action = if own { Action::Identify } else { Action::ManageMember(AccessRole::Admin) };
     let grant = grant_in_path(&call, action)?;
     let accounts = call.face.accounts();
-    accounts.remove_member(grant.namespace(), &wallet, grant.actor(), call.deadline).await.map_err(refused)?;
+    accounts.remove_member(grant.namespace(), &wallet, &Actor::of(&grant), call.deadline).await.map_err(refused)?;
     Ok(ok())
 }
 
@@ -238,7 +241,7 @@ async fn transfer(call: Call) -> Result<Reply, ApiError> {
     let body: Body = call.json()?;
     let to = wallet(&body.wallet, body.chain_type.as_deref())?;
     let grant = grant_in_path(&call, Action::TransferNamespace)?;
-    call.face.accounts().transfer(grant.namespace(), &to, grant.actor(), call.deadline).await.map_err(refused)?;
+    call.face.accounts().transfer(grant.namespace(), &to, &Actor::of(&grant), call.deadline).await.map_err(refused)?;
     Ok(ok())
 }
 
@@ -278,7 +281,7 @@ async fn create_key(call: Call) -> Result<Reply, ApiError> {
     let wanted: WantedKey = if call.body.is_empty() { super::json::decode(b"{}")? } else { call.json()? };
     let request = wanted.request(own_scopes(&call)?, "")?;
     let accounts = call.face.accounts();
-    let created = accounts.create_key(grant.namespace(), &request, grant.actor(), call.deadline).await;
+    let created = accounts.create_key(grant.namespace(), &request, &Actor::of(&grant), call.deadline).await;
     let created = created.map_err(refused)?;
     Ok(reply::json(StatusCode::CREATED, &shown_once(&grant, &created, Some(&request))))
 }
@@ -288,7 +291,7 @@ async fn rotate_key(call: Call) -> Result<Reply, ApiError> {
     let id = call.path_parameter("id");
     let accounts = call.face.accounts();
     let own = own_scopes(&call)?;
-    let created = accounts.rotate_key(grant.namespace(), id, own, grant.actor(), call.deadline).await;
+    let created = accounts.rotate_key(grant.namespace(), id, own, &Actor::of(&grant), call.deadline).await;
     Ok(reply::ok(&shown_once(&grant, &created.map_err(refused)?, None)))
 }
 
@@ -306,6 +309,6 @@ fn shown_once(grant: &Grant, created: &CreatedKey, request: Option<&KeyRequest>)
 async fn revoke_key(call: Call) -> Result<Reply, ApiError> {
     let grant = call.grant_here(Action::ManageKeys)?;
     let id = call.path_parameter("id");
-    call.face.accounts().revoke_key(grant.namespace(), id, grant.actor(), call.deadline).await.map_err(refused)?;
+    call.face.accounts().revoke_key(grant.namespace(), id, &Actor::of(&grant), call.deadline).await.map_err(refused)?;
     Ok(ok())
 }

@@ -111,6 +111,9 @@ impl Action {
 }
 
 impl AccessRole {
+    /// All, the least first.
+    pub const ALL: [AccessRole; 4] = [AccessRole::Reader, AccessRole::Writer, AccessRole::Admin, AccessRole::Owner];
+
     /// The name on the wire.
     pub fn as_str(self) -> &'static str {
         match self {

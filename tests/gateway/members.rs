@@ -2,7 +2,8 @@
 
 use serde_json::{Value, json};
 
-use super::caller::{Caller, start};
+use super::caller::{Caller, start, unhurried};
+use crate::support::node::{Launch, root};
 use crate::support::{TestNode, Wallet, soon};
 
 fn of(namespace: &str, wallet: &Wallet) -> String {
@@ -52,6 +53,40 @@ fn a_name_belongs_to_who_takes_it_and_to_whom_they_invite() {
     as_owner.refused("DELETE", "/v1/namespaces/club", &Value::Null, 403, "FORBIDDEN");
     as_owner.refused("PUT", &of("club", &heir), &json!({ "role": "reader" }), 409, "CONFLICT");
     as_heir.ok("DELETE", "/v1/namespaces/club", &Value::Null);
+}
+
+/// A gateway remembers for a moment who bears a credential. Whatever is remembered, who was let go hands on nothing.
+#[test]
+fn a_right_that_has_ended_changes_nothing_through_a_gateway_that_remembers_it() {
+    let node = start(&[]);
+    let gateway = TestNode::join(unhurried(Launch::new("gateway")), &node.invite("gateway"), &root(), "gateway");
+    let [owner, guest, heir] = ["owner", "guest", "heir"].map(Wallet::ethereum);
+    let mut as_owner = Caller::member(&node, &owner, "club");
+    let (mut answered, mut remembered) = (Vec::new(), 0);
+    for _ in 0..5 {
+        as_owner.ok("PUT", &of("club", &guest), &json!({ "role": "admin" }));
+        let session = Caller::at(&node).log_in(&guest, "club");
+        let key = Caller::with_token(&node, &session.access).ok("POST", "/v1/keys", &json!({ "scopes": ["admin"] }));
+        let text = key["api_key"].as_str().expect("a key");
+        let mut by_token = Caller::with_token(&gateway, &session.access);
+        let mut by_key = Caller::with_key(&gateway, text);
+        for caller in [&mut by_token, &mut by_key] {
+            soon("the gateway knows the credential", || (caller.known() == 200).then_some(()));
+        }
+        as_owner.ok("DELETE", &of("club", &guest), &Value::Null);
+        for caller in [&mut by_token, &mut by_key] {
+            remembered += usize::from(caller.known() == 200);
+            answered.push(caller.ask("POST", "/v1/keys", &json!({ "scopes": ["sql:read"] })));
+            answered.push(caller.ask("PUT", &of("club", &heir), &json!({ "role": "admin" })));
+        }
+    }
+    assert!(remembered > 0, "the gateway forgot at once: nothing was tried");
+    for answer in answered {
+        assert!(matches!(answer.status, 401 | 403), "{answer:?}");
+    }
+    assert_eq!(as_owner.ok("GET", "/v1/keys", &Value::Null), json!({ "keys": [] }));
+    let members = as_owner.ok("GET", "/v1/namespaces/club/members", &Value::Null);
+    assert_eq!(members["members"].as_array().map(Vec::len), Some(1), "{members}");
 }
 
 #[test]
