@@ -229,7 +229,7 @@ impl Store {
         let keys: Vec<Key> = ops.iter().map(|op| op.key().clone()).collect();
         let WriteTerms { quota, database_bytes_max, idempotency } = terms;
         let kv = Kv { namespace: self.namespace.clone(), ops, quota, database_bytes_max, idempotency };
-        let Applied { outcome, index, served_by } = self.cluster.submit(Command::Kv(kv), deadline).await?;
+        let Applied { outcome, index, served_by, .. } = self.cluster.submit(Command::Kv(kv), deadline).await?;
         let Outcome::Kv(outcome) = outcome else {
             return Err(ClusterError::misfit("a change of keys", &outcome).into());
         };

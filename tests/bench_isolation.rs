@@ -18,7 +18,7 @@ fn both_namespaces_are_answered_without_an_error_and_nothing_stays_behind() {
     assert_eq!(output.status.code(), Some(0), "{said}");
     let report: serde_json::Value = serde_json::from_slice(&output.stdout).expect("JSON");
     let runs = report["runs"].as_array().expect("runs");
-    assert_eq!(runs.iter().map(|run| &run["flood"]).collect::<Vec<_>>(), ["reads", "writes", "mixed"]);
+    assert_eq!(runs.iter().map(|run| &run["flood"]).collect::<Vec<_>>(), ["reads", "writes", "heavy_writes", "mixed"]);
     for run in runs {
         assert_eq!(run["errors"], 0, "{run}");
         assert!(run["flood_per_second"].as_f64().expect("a rate") > 0.0, "{run}");
@@ -39,7 +39,7 @@ fn what_cannot_be_done_is_told() {
     for (args, told) in [
         (["--connections", "0"], "--connections must be between 1 and 1000; got 0"),
         (["--via", "follower"], "--via follower needs more than one node; add --nodes 3"),
-        (["--flood", "rain"], "allowed values: reads, writes, mixed, all"),
+        (["--flood", "rain"], "allowed values: reads, writes, heavy-writes, mixed, all"),
     ] {
         let output = bench(&args);
         let said = String::from_utf8_lossy(&output.stderr);

@@ -50,6 +50,8 @@ pub enum Flood {
     Reads,
     /// Inserts of two rows of a kilobyte each.
     Writes,
+    /// Inserts that take some ten milliseconds each.
+    HeavyWrites,
     /// Half of the clients read, half of them write.
     Mixed,
 }
@@ -59,6 +61,7 @@ impl fmt::Display for Flood {
         f.write_str(match self {
             Flood::Reads => "reads",
             Flood::Writes => "writes",
+            Flood::HeavyWrites => "heavy-writes",
             Flood::Mixed => "mixed",
         })
     }
@@ -66,7 +69,7 @@ impl fmt::Display for Flood {
 
 impl Flood {
     /// All of them.
-    pub const ALL: [Flood; 3] = [Flood::Reads, Flood::Writes, Flood::Mixed];
+    pub const ALL: [Flood; 4] = [Flood::Reads, Flood::Writes, Flood::HeavyWrites, Flood::Mixed];
 
     /// What one of its clients asks.
     fn request(self, client: usize, target: &Target) -> Request {
@@ -74,6 +77,10 @@ impl Flood {
         let (path, sql) = if reads {
             let numbers = "SELECT 1 UNION ALL SELECT i + 1 FROM n LIMIT 300000";
             ("/v1/db/query", format!("WITH RECURSIVE n(i) AS ({numbers}) SELECT count(*) AS n FROM n"))
+        } else if self == Flood::HeavyWrites {
+            let numbers = "SELECT 1 UNION ALL SELECT i + 1 FROM n LIMIT 100000";
+            let counted = format!("WITH RECURSIVE n(i) AS ({numbers}) SELECT count(*) FROM n");
+            ("/v1/db/exec", format!("INSERT INTO flood(x) {counted}"))
         } else {
             let row = "(hex(zeroblob(500)))";
             ("/v1/db/exec", format!("INSERT INTO flood(x) VALUES {row}, {row}"))
@@ -373,7 +380,7 @@ mod tests {
             let requests = (0..4).map(|client| flood.request(client, &target));
             requests.filter_map(|mut request| find(request.next(&mut Keys::new(0)), b"INSERT")).count()
         };
-        assert_eq!(Flood::ALL.map(writes), [0, 4, 2]);
+        assert_eq!(Flood::ALL.map(writes), [0, 4, 4, 2]);
     }
 
     #[test]

@@ -1,17 +1,21 @@
-//! Turns for writes: one namespace's flood of them leaves another's writes their speed.
+//! Turns for writes, at the leader: one namespace's flood of them leaves another's writes their speed.
 //!
-//! All writes share one log, and a batch of it is carried out one namespace's file after the other. Alone, a namespace
-//! puts into a batch whatever it has; that is how many clients at once become fast. But beside a namespace that waits for
-//! one write at a time, hundreds in flight only mean that it waits for hundreds. So while another namespace writes at
-//! this process, a namespace has in flight as many as the other one, and its rest stands in line. Two busy ones hardly
+//! All writes share one log, and a batch of it is carried out by one thread, one namespace's file after the other. Alone,
+//! a namespace puts into a batch whatever it has; that is how many clients at once become fast. But beside a namespace
+//! that waits for one write at a time, hundreds in flight only mean that it waits for hundreds. So while others write, a
+//! namespace has in flight as many as the one of them that has the fewest, and its rest stands in line. Busy ones hardly
 //! notice each other.
+//!
+//! A write that takes long holds up all others, however few there are. So its namespace pauses after it while others
+//! write, and has few in flight even alone: whoever comes then does not wait for many, and such writes gain nothing from
+//! a common batch.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
 use tokio::sync::oneshot;
-use tokio::time::timeout_at;
+use tokio::time::{sleep_until, timeout_at};
 
 use super::ClusterError;
 use crate::types::Namespace;
@@ -22,11 +26,24 @@ use crate::types::Namespace;
 const SHARE: usize = 1;
 
 /// A namespace that has written within this time still writes: a client that waits for its answer before it writes again
-/// leaves pauses of some milliseconds.
-const WRITES_STILL: Duration = Duration::from_millis(50);
+/// leaves pauses of some milliseconds. One that leaves longer ones feels less of a flood, beside them.
+const WRITES_STILL: Duration = Duration::from_millis(10);
+
+/// Work after which a namespace pauses. Most writes take some ten microseconds.
+const LONG_WORK: Duration = Duration::from_millis(2);
+
+/// Long writes in flight of a namespace that writes alone: while one is carried out, another is on its way.
+const LONG_ALONE: usize = 2;
+
+/// The least pause: about a hundred requests of a client that waits for each, so that fewer than one of a hundred meets
+/// the next long write.
+const PAUSE_MIN: Duration = Duration::from_millis(50);
+
+/// Others that have written within this time are worth a pause.
+const WORTH_A_PAUSE: Duration = Duration::from_secs(1);
 
 /// Who writes.
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub(super) struct FairWrites {
     lines: Arc<Mutex<Lines>>,
 }
@@ -34,9 +51,7 @@ pub(super) struct FairWrites {
 #[derive(Default)]
 struct Lines {
     by_namespace: HashMap<Namespace, Line>,
-    /// Who wrote last, and when; and who else before. More need not be known.
-    last: Option<(Namespace, Instant)>,
-    before: Option<(Namespace, Instant)>,
+    tidied: Option<Instant>,
 }
 
 /// The writes of one namespace.
@@ -44,6 +59,12 @@ struct Lines {
 struct Line {
     in_flight: usize,
     waiting: VecDeque<oneshot::Sender<()>>,
+    /// When a write came last.
+    came: Option<Instant>,
+    /// Whether the last one took long.
+    long: bool,
+    /// No other write before, while others write.
+    pauses_until: Option<Instant>,
 }
 
 /// A write in flight, until it is dropped.
@@ -56,23 +77,47 @@ fn lock(lines: &Mutex<Lines>) -> MutexGuard<'_, Lines> {
     lines.lock().expect("nobody panics while holding it")
 }
 
-impl Lines {
-    /// How many writes a namespace may have in flight.
-    fn most(&self, namespace: &Namespace, now: Instant) -> usize {
-        let writes_still = |when: &Instant| now.duration_since(*when) < WRITES_STILL;
-        let seen = [&self.last, &self.before].into_iter().flatten();
-        let Some((other, _)) = seen.into_iter().find(|(who, when)| who != namespace && writes_still(when)) else {
-            return usize::MAX;
-        };
-        let line = self.by_namespace.get(other);
-        SHARE.max(line.map_or(0, |line| line.in_flight + line.waiting.len()))
+impl Line {
+    fn count(&self) -> usize {
+        self.in_flight + self.waiting.len()
     }
 
-    fn note(&mut self, namespace: &Namespace, now: Instant) {
-        match &mut self.last {
-            Some((who, when)) if who == namespace => *when = now,
-            _ => self.before = self.last.replace((namespace.clone(), now)),
+    /// Whether it has something to write, or had within some time.
+    fn writes(&self, within: Duration, now: Instant) -> bool {
+        self.count() > 0 || self.came.is_some_and(|came| now.duration_since(came) < within)
+    }
+}
+
+impl Lines {
+    /// The others that write.
+    fn others(&self, namespace: &Namespace, within: Duration, now: Instant) -> impl Iterator<Item = &Line> {
+        let others = self.by_namespace.iter().filter(move |(who, line)| *who != namespace && line.writes(within, now));
+        others.map(|(_, line)| line)
+    }
+
+    /// How many writes a namespace may have in flight.
+    fn most(&self, namespace: &Namespace, now: Instant) -> usize {
+        let alone =
+            if self.by_namespace.get(namespace).is_some_and(|line| line.long) { LONG_ALONE } else { usize::MAX };
+        let fewest = self.others(namespace, WRITES_STILL, now).map(Line::count).min();
+        fewest.map_or(alone, |fewest| fewest.max(SHARE).min(alone))
+    }
+
+    /// How long a namespace that has its turn still pauses.
+    fn pause(&self, namespace: &Namespace, now: Instant) -> Option<Instant> {
+        let until = self.by_namespace.get(namespace)?.pauses_until.filter(|until| *until > now)?;
+        self.others(namespace, WORTH_A_PAUSE, now).next().map(|_| until)
+    }
+
+    /// Takes note of a write, and forgets who has not written for long.
+    fn come(&mut self, namespace: &Namespace, now: Instant) -> &mut Line {
+        if self.tidied.is_none_or(|tidied| now.duration_since(tidied) >= WORTH_A_PAUSE) {
+            self.tidied = Some(now);
+            self.by_namespace.retain(|_, line| line.writes(WORTH_A_PAUSE, now));
         }
+        let line = self.by_namespace.entry(namespace.clone()).or_default();
+        line.came = Some(now);
+        line
     }
 
     /// Lets as many of a line go as may.
@@ -85,9 +130,6 @@ impl Lines {
             // Whoever has given up is passed over.
             line.in_flight += usize::from(next.send(()).is_ok());
         }
-        if line.in_flight == 0 && line.waiting.is_empty() {
-            self.by_namespace.remove(namespace);
-        }
     }
 }
 
@@ -97,12 +139,23 @@ impl FairWrites {
     /// # Errors
     /// [`ClusterError::Overloaded`] when there is none before the deadline: nothing was written.
     pub(super) async fn turn(&self, namespace: &Namespace, deadline: Instant) -> Result<WriteTurn, ClusterError> {
+        let turn = self.stand_in_line(namespace, deadline).await?;
+        let pause = lock(&self.lines).pause(namespace, Instant::now());
+        if let Some(until) = pause {
+            sleep_until(until.min(deadline).into()).await;
+            if until > deadline {
+                return Err(ClusterError::Overloaded);
+            }
+        }
+        Ok(turn)
+    }
+
+    async fn stand_in_line(&self, namespace: &Namespace, deadline: Instant) -> Result<WriteTurn, ClusterError> {
         let turn = {
             let now = Instant::now();
             let mut lines = lock(&self.lines);
-            lines.note(namespace, now);
             let most = lines.most(namespace, now);
-            let line = lines.by_namespace.entry(namespace.clone()).or_default();
+            let line = lines.come(namespace, now);
             if line.waiting.is_empty() && line.in_flight < most {
                 line.in_flight += 1;
                 return Ok(WriteTurn { lines: self.lines.clone(), namespace: namespace.clone() });
@@ -133,6 +186,18 @@ impl Drop for Waiting {
         self.turn.close();
         if !self.taken && self.turn.try_recv().is_ok() {
             give_back(&self.lines, &self.namespace);
+        }
+    }
+}
+
+impl WriteTurn {
+    /// Says how much work it was; a long one is followed by a pause that is at least as long.
+    pub(super) fn worked(&self, work: Duration) {
+        let mut lines = lock(&self.lines);
+        let Some(line) = lines.by_namespace.get_mut(&self.namespace) else { return };
+        line.long = work >= LONG_WORK;
+        if line.long {
+            line.pauses_until = Some(Instant::now() + work.max(PAUSE_MIN));
         }
     }
 }
@@ -181,23 +246,29 @@ mod tests {
         loud.extend(turns(&writes, "loud", 1).await);
         assert!(writes.turn(&named("loud"), soon()).await.is_err());
         drop((loud, quiet));
-        assert!(lock(&writes.lines).by_namespace.is_empty());
         tokio::time::sleep(WRITES_STILL).await;
         let busy = turns(&writes, "busy", 10 * SHARE).await;
         let loud = turns(&writes, "loud", 10 * SHARE).await;
         assert!(writes.turn(&named("loud"), soon()).await.is_err(), "as many as the other");
+        // A third one: as many as the one with the fewest, whoever came last.
+        let quiet = turns(&writes, "quiet", 1).await;
         drop((busy, loud));
+        let third = turns(&writes, "busy", SHARE).await;
+        assert!(writes.turn(&named("busy"), soon()).await.is_err());
+        assert_eq!(turns(&writes, "loud", SHARE).await.len(), SHARE);
+        drop((quiet, third));
     }
 
     #[tokio::test]
     async fn who_waits_goes_when_the_other_has_stopped() {
         let writes = Arc::new(FairWrites::default());
-        let _quiet = turns(&writes, "quiet", 1).await;
+        let quiet = turns(&writes, "quiet", 1).await;
         let mut loud = turns(&writes, "loud", SHARE).await;
         let deadline = Instant::now() + Duration::from_secs(20);
         let name = named("loud");
         let mut three = Box::pin(async { tokio::join!(writes.turn(&name, deadline), writes.turn(&name, deadline)) });
         assert!(tokio::time::timeout(Duration::from_millis(10), &mut three).await.is_err());
+        drop(quiet);
         tokio::time::sleep(WRITES_STILL).await;
         loud.pop();
         let (one, other) = three.await;
@@ -221,5 +292,31 @@ mod tests {
         drop(second);
         loud.extend(turns(&writes, "loud", 1).await);
         assert_eq!(lock(&writes.lines).by_namespace[&name].in_flight, SHARE);
+    }
+
+    #[tokio::test]
+    async fn long_work_is_followed_by_a_pause_while_others_write() {
+        let writes = FairWrites::default();
+        let heavy = turns(&writes, "heavy", 1).await;
+        heavy[0].worked(4 * PAUSE_MIN);
+        drop(heavy);
+        let alone = turns(&writes, "heavy", LONG_ALONE).await;
+        assert!(writes.turn(&named("heavy"), soon()).await.is_err(), "even alone it has few");
+        drop(alone);
+        let begun = Instant::now();
+        drop(turns(&writes, "quiet", 1).await);
+        assert!(writes.turn(&named("heavy"), soon()).await.is_err(), "it pauses");
+        drop(turns(&writes, "quiet", 1).await);
+        drop(writes.turn(&named("heavy"), Instant::now() + Duration::from_secs(20)).await.expect("the pause is over"));
+        assert!(begun.elapsed() > 2 * PAUSE_MIN, "{:?}", begun.elapsed());
+    }
+
+    #[tokio::test]
+    async fn who_has_not_written_for_long_is_forgotten() {
+        let writes = FairWrites::default();
+        drop(turns(&writes, "once", 1).await);
+        let now = Instant::now() + 2 * WORTH_A_PAUSE;
+        lock(&writes.lines).come(&named("now"), now);
+        assert_eq!(lock(&writes.lines).by_namespace.len(), 1);
     }
 }

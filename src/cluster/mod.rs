@@ -52,6 +52,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use self::fair_writes::FairWrites;
 use self::leader::LeaderWatch;
 use self::peers::Peers;
 use self::read_index::ReadIndexes;
@@ -88,6 +89,7 @@ struct Inner {
     read_indexes: ReadIndexes,
     slow_reads: SlowReads,
     in_flight: InFlight,
+    write_turns: FairWrites,
     leader: LeaderWatch,
 }
 
@@ -113,6 +115,7 @@ impl Cluster {
             read_indexes,
             slow_reads: SlowReads::new(),
             in_flight: InFlight::new(),
+            write_turns: FairWrites::default(),
             leader,
         };
         Cluster { inner: Arc::new(inner) }

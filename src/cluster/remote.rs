@@ -141,7 +141,7 @@ impl RemoteCluster {
         let request = PeerRequest::Submit { command: command.clone(), timeout };
         match self.ask_leader(request, search).await? {
             Some((leader, PeerResponse::Applied { outcome, index })) => {
-                Ok(Some(Applied { outcome, index, served_by: self.served_by(leader) }))
+                Ok(Some(Applied { outcome, index, served_by: self.served_by(leader), repeated: false }))
             }
             Some((_, other)) => Err(unexpected(&other)),
             None => Ok(None),

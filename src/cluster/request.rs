@@ -157,6 +157,8 @@ pub struct Applied {
     pub index: u64,
     /// Who proposed it.
     pub served_by: ServedBy,
+    /// It was sent more than once, so an earlier time may have done it.
+    pub repeated: bool,
 }
 
 /// The answer to a read.

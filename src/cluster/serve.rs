@@ -83,8 +83,7 @@ impl Cluster {
                 Err(ClusterError::Membership(reason).into())
             }
             PeerRequest::Submit { command, timeout } => {
-                let proposed = tokio::time::timeout(timeout.min(TIMEOUT_MAX), self.raft().propose(&command)).await;
-                match proposed.map_err(|_| ClusterError::Timeout)? {
+                match self.propose_in_turn(&command, Instant::now() + timeout.min(TIMEOUT_MAX)).await? {
                     Ok((outcome, index)) => Ok(PeerResponse::Applied { outcome, index }),
                     Err(error) => Err(peer_error(error)),
                 }

@@ -1,11 +1,10 @@
 //! Writes: through the log, from any node.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use tokio::sync::{Semaphore, SemaphorePermit};
 
 use super::error::ClusterError;
-use super::fair_writes::{FairWrites, WriteTurn};
 use super::leader::{Asked, Leader, Search};
 use super::peer_api::{PeerRequest, PeerResponse};
 use super::request::{Applied, ServedBy};
@@ -13,7 +12,7 @@ use super::view::Member;
 use super::{Cluster, Limits};
 use crate::raft::ProposeError;
 use crate::types::limits::WRITE_STEPS_MAX;
-use crate::types::{Command, Namespace, NodeId, Outcome, Statement, Value};
+use crate::types::{Command, Namespace, NodeId, Outcome, Statement, StatementResult, Value};
 
 /// Bytes of commands on their way through the log at once, in KiB: what a process may hold in memory for its clients.
 const IN_FLIGHT_KIB_MAX: usize = 512 * 1024;
@@ -42,27 +41,47 @@ impl Cluster {
     /// One attempt; `None` when nothing was done and another may be made.
     async fn attempt(&self, command: &Command, search: &Search) -> Result<Option<Applied>, ClusterError> {
         match self.find_leader(search).await? {
-            Leader::Here => {
-                let proposal = self.raft().propose(command);
-                match tokio::time::timeout_at(search.deadline().into(), proposal).await {
-                    Ok(Ok((outcome, index))) => Ok(Some(Applied { outcome, index, served_by: ServedBy::Here })),
-                    Ok(Err(ProposeError::NotLeader { .. })) => Ok(None),
-                    Ok(Err(error)) => Err(error.into()),
-                    Err(_) => Err(ClusterError::Timeout),
+            Leader::Here => match self.propose_in_turn(command, search.deadline()).await? {
+                Ok((outcome, index)) => {
+                    Ok(Some(Applied { outcome, index, served_by: ServedBy::Here, repeated: false }))
                 }
-            }
+                Err(ProposeError::NotLeader { .. }) => Ok(None),
+                Err(error) => Err(error.into()),
+            },
             Leader::At(leader) => {
                 let timeout = search.deadline().saturating_duration_since(Instant::now());
                 let request = PeerRequest::Submit { command: command.clone(), timeout };
                 match self.ask_leader(leader, request, search).await? {
                     Asked::Answered(PeerResponse::Applied { outcome, index }) => {
-                        Ok(Some(Applied { outcome, index, served_by: self.served_by(leader) }))
+                        Ok(Some(Applied { outcome, index, served_by: self.served_by(leader), repeated: false }))
                     }
                     Asked::Answered(other) => Err(unexpected(&other)),
                     Asked::NotLeader(_) | Asked::NotSent => Ok(None),
                 }
             }
         }
+    }
+
+    /// Proposes a command here, wherever it came from, when it is its namespace's turn.
+    ///
+    /// # Errors
+    /// [`ClusterError::Overloaded`], [`ClusterError::Timeout`].
+    pub(super) async fn propose_in_turn(
+        &self,
+        command: &Command,
+        deadline: Instant,
+    ) -> Result<Result<(Outcome, u64), ProposeError>, ClusterError> {
+        let turn = match written(command) {
+            Some(namespace) => Some(self.inner.write_turns.turn(namespace, deadline).await?),
+            None => None,
+        };
+        let begun = Instant::now();
+        let proposal = self.raft().propose(command);
+        let proposed = tokio::time::timeout_at(deadline.into(), proposal).await.map_err(|_| ClusterError::Timeout)?;
+        if let (Some(turn), Ok((outcome, _))) = (&turn, &proposed) {
+            turn.worked(work_of(outcome, begun.elapsed()));
+        }
+        Ok(proposed)
     }
 
     pub(super) fn served_by(&self, node: NodeId) -> ServedBy {
@@ -79,6 +98,17 @@ fn written(command: &Command) -> Option<&Namespace> {
         _ => None,
     }
     .filter(|namespace| **namespace != Namespace::accounts())
+}
+
+/// How long the statements of a command took; of one that failed only that it was no longer than all of it.
+fn work_of(outcome: &Outcome, all: Duration) -> Duration {
+    let Outcome::Executed(executed) = outcome else { return Duration::ZERO };
+    let work = executed.results.iter().map(|result| match result {
+        StatementResult::Rows(rows) => Duration::from_nanos(rows.elapsed_ns),
+        StatementResult::Written(written) => Duration::from_nanos(written.elapsed_ns),
+        StatementResult::Failed(_) => all,
+    });
+    work.sum::<Duration>().min(all)
 }
 
 /// Where a node served, by what is known of it.
@@ -117,7 +147,9 @@ impl Attempts {
         attempt: Result<Option<Applied>, ClusterError>,
     ) -> Result<Option<Applied>, ClusterError> {
         let again = match attempt {
-            Ok(Some(applied)) => return refused_as_error(applied).map(Some),
+            Ok(Some(applied)) => {
+                return refused_as_error(Applied { repeated: self.unknown, ..applied }).map(Some);
+            }
             Ok(None) => self.search.pause().await,
             Err(ClusterError::LeadershipLost) if self.repeatable => {
                 self.unknown = true;
@@ -130,36 +162,28 @@ impl Attempts {
     }
 }
 
-/// Commands of this process on their way through the log: bounded in bytes, and in turns of their namespaces.
+/// Commands of this process on their way through the log: bounded in bytes.
 pub(super) struct InFlight {
     kib: Semaphore,
-    turns: FairWrites,
-}
-
-/// A command's share, until it is dropped.
-pub(super) struct Reserved<'a> {
-    _turn: Option<WriteTurn>,
-    _room: SemaphorePermit<'a>,
 }
 
 impl InFlight {
     pub(super) fn new() -> InFlight {
-        InFlight { kib: Semaphore::new(IN_FLIGHT_KIB_MAX), turns: FairWrites::default() }
+        InFlight { kib: Semaphore::new(IN_FLIGHT_KIB_MAX) }
     }
 
-    /// A command's share.
+    /// A command's share, until it is dropped.
     ///
     /// # Errors
     /// [`ClusterError::Overloaded`] when there is none before the deadline.
-    pub(super) async fn reserve(&self, command: &Command, deadline: Instant) -> Result<Reserved<'_>, ClusterError> {
-        let turn = match written(command) {
-            Some(namespace) => Some(self.turns.turn(namespace, deadline).await?),
-            None => None,
-        };
+    pub(super) async fn reserve(
+        &self,
+        command: &Command,
+        deadline: Instant,
+    ) -> Result<SemaphorePermit<'_>, ClusterError> {
         let kib = (size_of(command) / 1024 + 1).min(IN_FLIGHT_KIB_MAX) as u32;
         let wait = tokio::time::timeout_at(deadline.into(), self.kib.acquire_many(kib));
-        let room = wait.await.map_err(|_| ClusterError::Overloaded)?.map_err(|_| ClusterError::Stopping)?;
-        Ok(Reserved { _turn: turn, _room: room })
+        wait.await.map_err(|_| ClusterError::Overloaded)?.map_err(|_| ClusterError::Stopping)
     }
 }
 
@@ -216,8 +240,6 @@ fn size_of_statement(statement: &Statement) -> usize {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::super::error::WriteOutcome;
     use super::*;
     use crate::types::Namespace;

@@ -119,6 +119,8 @@ pub struct Changed {
     pub effects: Vec<TopicEffect>,
     /// Whether they were made by an earlier request with the same idempotency key.
     pub replayed: Replayed,
+    /// This request was sent more than once within the cluster, so an earlier time may have made them.
+    pub repeated: bool,
     /// The log index; a later read with this `min_index` sees them.
     pub index: u64,
     /// Who proposed them.
@@ -238,10 +240,14 @@ impl DurableTopics {
         terms: ChangeTerms,
         deadline: Instant,
     ) -> Result<Published, DurableError> {
-        let Changed { effects, replayed, index, served_by } =
+        let Changed { effects, replayed, repeated, index, served_by } =
             self.change(vec![message.into()], terms, deadline).await?;
         let (seq, stored) = match (effects.as_slice(), replayed) {
             ([TopicEffect::Published { seq }], Replayed::No) => (*seq, StoredWhen::Now),
+            // An earlier time of this request, which told nobody.
+            ([TopicEffect::Published { seq } | TopicEffect::AlreadyPublished { seq }], _) if repeated => {
+                (*seq, StoredWhen::Now)
+            }
             ([TopicEffect::Published { seq } | TopicEffect::AlreadyPublished { seq }], _) => (*seq, StoredWhen::Before),
             (other, _) => return Err(ClusterError::misfit("a message", &other).into()),
         };
@@ -263,12 +269,13 @@ impl DurableTopics {
         let ChangeTerms { topics_max, database_bytes_max, idempotency } = terms;
         let namespace = self.namespace.clone();
         let change = TopicChange { namespace, ops, topics_max, database_bytes_max, idempotency };
-        let Applied { outcome, index, served_by } = self.cluster.submit(Command::Topics(change), deadline).await?;
+        let Applied { outcome, index, served_by, repeated } =
+            self.cluster.submit(Command::Topics(change), deadline).await?;
         let Outcome::Topics(outcome) = outcome else {
             return Err(ClusterError::misfit("a change of topics", &outcome).into());
         };
         let effects = judge(outcome.verdict, &topics)?;
-        Ok(Changed { effects, replayed: outcome.replayed, index, served_by })
+        Ok(Changed { effects, replayed: outcome.replayed, repeated, index, served_by })
     }
 
     /// All durable topics, with what they keep and what is stored.

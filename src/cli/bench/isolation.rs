@@ -30,7 +30,7 @@ pub(super) struct Isolation {
     /// which process to ask: leader, follower, or gateway (which stores nothing) [default: leader]
     #[argh(option, arg_name = "role")]
     via: Option<Via>,
-    /// reads (some 10 ms each), writes, mixed (half of the clients read), as a comma list [default: all]
+    /// reads and heavy-writes (some 10 ms each), writes, mixed (reads and writes), as a comma list [default: all]
     #[argh(option, default = "Floods::default()", arg_name = "list")]
     flood: Floods,
     /// how many clients flood [default: 32]
@@ -66,7 +66,7 @@ impl FromStr for Floods {
         }
         let flood = |name: &str| Flood::ALL.into_iter().find(|flood| flood.to_string() == name);
         let floods = text.split(',').map(flood).collect::<Option<_>>();
-        floods.map(Floods).ok_or_else(|| "allowed values: reads, writes, mixed, all".to_owned())
+        floods.map(Floods).ok_or_else(|| "allowed values: reads, writes, heavy-writes, mixed, all".to_owned())
     }
 }
 
