@@ -18,6 +18,10 @@ use crate::types::{Command, NodeId};
 /// Requests of one peer carried out at once; a peer that sends more waits.
 const AT_ONCE_MAX: usize = 4096;
 
+/// Waits for a change that one peer has here at once: a gateway has one for each of its readers. They take nobody else's
+/// place; beyond them it is told at once that there are too many.
+const WAITS_MAX: usize = 65_536;
+
 /// Answers collected into one write.
 const ANSWERS_PER_WRITE_MAX: usize = 256;
 
@@ -38,6 +42,7 @@ impl Cluster {
         let (answers, outgoing) = mpsc::channel(AT_ONCE_MAX);
         let writing = self.tasks().spawn_until_cancelled(write_answers(writer, outgoing));
         let at_once = Arc::new(Semaphore::new(AT_ONCE_MAX));
+        let waits = Arc::new(Semaphore::new(WAITS_MAX));
         let mut frames = FrameReader::default();
         let outcome = loop {
             let frame = match frames.next(&mut reader).await {
@@ -49,10 +54,18 @@ impl Cluster {
                 Ok(message) => message,
                 Err(error) => break Err(error),
             };
-            let permit = at_once.clone().acquire_owned().await.expect("the semaphore is never closed");
+            let permit = match request {
+                PeerRequest::WaitKvChange { .. } | PeerRequest::WaitTopicsChange { .. } => {
+                    waits.clone().try_acquire_owned().ok()
+                }
+                _ => Some(at_once.clone().acquire_owned().await.expect("the semaphore is never closed")),
+            };
             let (cluster, answers) = (self.clone(), answers.clone());
             self.tasks().spawn_until_cancelled(async move {
-                let answer = cluster.answer_peer(peer, request).await;
+                let answer = match permit {
+                    Some(_) => cluster.answer_peer(peer, request).await,
+                    None => Err(ClusterError::Overloaded.into()),
+                };
                 // The writer ends with the stream; then there is nobody to tell.
                 let _ = answers.send((number, answer)).await;
                 drop(permit);

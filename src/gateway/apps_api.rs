@@ -133,7 +133,7 @@ async fn create(call: Call) -> Result<Reply, ApiError> {
     let Body { name, public_key } = Body::of(&call)?;
     let (name, public_key) = (name.unwrap_or_default(), public_key.unwrap_or_default());
     let accounts = call.face.accounts();
-    let app_id = accounts.create_app(grant.namespace(), &name, &public_key, &Actor::of(&grant), call.deadline).await;
+    let app_id = accounts.create_app(grant.namespace(), &name, &public_key, &Actor::of(grant), call.deadline).await;
     let app_id = app_id.map_err(refused)?;
     let body = json!({ "app_id": app_id, "name": name, "public_key": public_key, "namespace": grant.namespace() });
     Ok(reply::json(StatusCode::CREATED, &body))
@@ -153,13 +153,13 @@ async fn update(call: Call) -> Result<Reply, ApiError> {
     }
     let change = (name.as_deref(), public_key.as_deref());
     let (accounts, id) = (call.face.accounts(), call.path_parameter("id"));
-    accounts.update_app(grant.namespace(), id, change, &Actor::of(&grant), call.deadline).await.map_err(refused)?;
+    accounts.update_app(grant.namespace(), id, change, &Actor::of(grant), call.deadline).await.map_err(refused)?;
     Ok(reply::ok(&json!({ "status": "ok" })))
 }
 
 async fn remove(call: Call) -> Result<Reply, ApiError> {
     let grant = call.grant()?;
     let (accounts, id) = (call.face.accounts(), call.path_parameter("id"));
-    accounts.delete_app(grant.namespace(), id, &Actor::of(&grant), call.deadline).await.map_err(refused)?;
+    accounts.delete_app(grant.namespace(), id, &Actor::of(grant), call.deadline).await.map_err(refused)?;
     Ok(reply::ok(&json!({ "status": "ok" })))
 }

@@ -109,7 +109,7 @@ async fn configure(call: Call) -> Result<Reply, ApiError> {
     let terms = change_terms(&call.face, consistency::idempotency(&call)?);
     let changed = durable_topics(&call.face, namespace).configure(topic.clone(), retain, terms, call.deadline).await;
     let Changed { index, replayed, .. } = changed.map_err(|error| refused(error, Effect::Writes))?;
-    call.face.durable.forget(namespace);
+    call.face.durable.changed(namespace, index);
     Ok(consistency::tell_write(reply::ok(&json!({ "status": "ok", "topic": topic })), index, replayed))
 }
 
@@ -119,7 +119,7 @@ async fn remove(call: Call) -> Result<Reply, ApiError> {
     let terms = change_terms(&call.face, consistency::idempotency(&call)?);
     let removed = durable_topics(&call.face, namespace).remove(topic.clone(), terms, call.deadline).await;
     let Changed { index, replayed, effects, .. } = removed.map_err(|error| refused(error, Effect::Writes))?;
-    call.face.durable.forget(namespace);
+    call.face.durable.changed(namespace, index);
     let existed = effects.contains(&TopicEffect::Removed);
     let reply = reply::ok(&json!({ "status": "ok", "topic": topic, "existed": existed }));
     Ok(consistency::tell_write(reply, index, replayed))

@@ -44,7 +44,7 @@ pub(super) async fn publish(
     deadline: Instant,
 ) -> Result<Publication, ApiError> {
     let namespace = publisher.namespace();
-    if ack != AskedAck::Durable && !face.durable.contains(face, namespace, &topic).await {
+    if ack != AskedAck::Durable && !face.durable.contains(face, namespace, &topic).await? {
         if idempotency.is_some() {
             let message =
                 format!("topic `{topic}` is not durable: only what is stored can be told from its repetition");
@@ -68,8 +68,12 @@ pub(super) async fn publish(
         let published = Published { id: message.id, seq: message.seq, subscribers: 0, peers: 0 };
         return Ok(Publication { published, cursor: Some(stored.seq) });
     }
-    // Whoever reads what is stored has it from the log.
-    let published = face.pubsub.send(message, ack.wait()).await?;
+    let (id, seq) = (message.id, message.seq);
+    let published = face.pubsub.send(message, ack.wait()).await.unwrap_or_else(|error| {
+        // It is stored, whoever of those who listen has missed it; sent again, it would be stored again.
+        tracing::debug!(%namespace, %error, "a stored message is not told to everybody");
+        Published { id, seq, subscribers: 0, peers: 0 }
+    });
     Ok(Publication { published, cursor: Some(stored.seq) })
 }
 
@@ -130,6 +134,8 @@ pub(super) async fn check_namespace(face: &Face, namespace: &Namespace) -> Resul
 #[derive(Debug, Default)]
 pub(super) struct KnownDurable {
     namespaces: Mutex<HashMap<Namespace, Seen>>,
+    /// Changes made through this process that it has not seen yet: their place in the log.
+    changed: Mutex<HashMap<Namespace, u64>>,
 }
 
 /// What was seen of a namespace.
@@ -141,31 +147,38 @@ struct Seen {
 }
 
 impl KnownDurable {
-    /// Whether a topic is durable: a topic that has become so is known within a second.
-    async fn contains(&self, face: &Face, namespace: &Namespace, topic: &Topic) -> bool {
-        let seen = self.look(face, namespace).await;
-        seen.and_then(|seen| seen.topics).is_some_and(|topics| topics.contains(topic))
+    /// Whether a topic is durable: a topic that has become so through another process is known within a second.
+    ///
+    /// # Errors
+    /// When nothing is known and nobody could be asked: what is to be stored would not be.
+    async fn contains(&self, face: &Face, namespace: &Namespace, topic: &Topic) -> Result<bool, ApiError> {
+        let seen = self.look(face, namespace).await.map_err(|error| refused(error, Effect::Reads))?;
+        Ok(seen.topics.is_some_and(|topics| topics.contains(topic)))
     }
 
     /// Whether there is such a namespace, as far as can be told: one that was dropped is known within a second.
     pub(super) async fn namespace_exists(&self, face: &Face, namespace: &Namespace) -> bool {
-        self.look(face, namespace).await.is_none_or(|seen| seen.topics.is_some())
+        self.look(face, namespace).await.map_or(true, |seen| seen.topics.is_some())
     }
 
-    /// What is known of a namespace is out of date.
-    pub(super) fn forget(&self, namespace: &Namespace) {
+    /// What is known of a namespace is out of date since the change with this place in the log.
+    pub(super) fn changed(&self, namespace: &Namespace, index: u64) {
+        self.changed.lock().expect("nobody panics while holding it").insert(namespace.clone(), index);
         self.namespaces.lock().expect("nobody panics while holding it").remove(namespace);
     }
 
     /// What is known, or was when nothing newer can be had.
-    async fn look(&self, face: &Face, namespace: &Namespace) -> Option<Seen> {
+    async fn look(&self, face: &Face, namespace: &Namespace) -> Result<Seen, DurableError> {
         let known = self.namespaces.lock().expect("nobody panics while holding it").get(namespace).cloned();
-        if known.as_ref().is_some_and(|seen| seen.at.elapsed() < KNOWN_FOR) {
-            return known;
+        if let Some(seen) = &known
+            && seen.at.elapsed() < KNOWN_FOR
+        {
+            return Ok(seen.clone());
         }
         let topics = durable_topics(face, namespace);
+        let min_index = self.changed.lock().expect("nobody panics while holding it").get(namespace).copied();
         // What is here will do; a gateway asks a node. But a namespace may be so new that it is not here yet.
-        let here = ReadTerms::at(Level::None);
+        let here = ReadTerms { min_index, ..ReadTerms::at(Level::None) };
         let mut found = topics.configured(here, Instant::now() + LOOK_MAX).await;
         if let Err(DurableError::Cluster(ClusterError::NoSuchNamespace(_))) = found {
             found = topics.configured(ReadTerms::default(), Instant::now() + LOOK_MAX).await;
@@ -178,15 +191,20 @@ impl KnownDurable {
             Err(DurableError::Cluster(ClusterError::NoSuchNamespace(_))) => None,
             Err(error) => {
                 tracing::debug!(%namespace, %error, "which topics are durable is not known for the moment");
-                return known;
+                return known.ok_or(error);
             }
         };
+        let mut changed = self.changed.lock().expect("nobody panics while holding it");
+        if changed.get(namespace).copied() == min_index {
+            changed.remove(namespace);
+        }
+        drop(changed);
         let seen = Seen { at: Instant::now(), topics };
         let mut namespaces = self.namespaces.lock().expect("nobody panics while holding it");
         if namespaces.len() >= NAMESPACES_MAX {
             namespaces.retain(|_, seen| seen.at.elapsed() < KNOWN_FOR);
         }
         namespaces.insert(namespace.clone(), seen.clone());
-        Some(seen)
+        Ok(seen)
     }
 }

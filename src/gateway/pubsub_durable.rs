@@ -127,15 +127,20 @@ impl Readers {
 
 async fn read(topic: &str, mut follower: Follower, out: &mpsc::Sender<String>) {
     loop {
+        // Put into frames one after the other: they are larger than what they tell.
         let told = match next(&mut follower, PATIENCE).await {
-            Followed::Messages(messages) => messages.iter().map(frames::stored).collect(),
-            Followed::Gap { after } => vec![frames::retention_gap(topic, after).to_string()],
-            Followed::Quiet => Vec::new(),
-        };
-        for text in told {
-            if out.send(text).await.is_err() {
-                return;
+            Followed::Messages(messages) => {
+                let mut sent = Ok(());
+                for message in messages {
+                    sent = sent.and(out.send(frames::stored(&message)).await);
+                }
+                sent
             }
+            Followed::Gap { after } => out.send(frames::retention_gap(topic, after).to_string()).await,
+            Followed::Quiet => Ok(()),
+        };
+        if told.is_err() {
+            return;
         }
     }
 }

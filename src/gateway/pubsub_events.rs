@@ -35,7 +35,12 @@ pub(super) async fn open(call: Call) -> Result<Reply, ApiError> {
     let after = last.filter(|id| id.len() < 32).or(call.query.one("after")?).map(|text| After::Word(text.to_owned()));
     let mut first = event_stream::ready(None);
     let source = match after {
-        Some(after) => Messages::Stored(Box::new(stored(&call, filters, &after).await?)),
+        Some(after) => {
+            let follower = stored(&call, filters, &after).await?;
+            // Whoever is cut off before the first message comes back to where it began.
+            first = event_stream::ready(Some(&follower.cursor().to_string()));
+            Messages::Stored(Box::new(follower))
+        }
         None => {
             let mut subscriber = call.face.pubsub.subscriber(call.grant()?.namespace().clone());
             for filter in filters {

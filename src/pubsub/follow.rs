@@ -14,8 +14,8 @@ const LOOK_MAX: Duration = Duration::from_secs(10);
 /// Messages of one look.
 const MESSAGES_MAX: usize = 128;
 
-/// Bytes of one look.
-const BYTES_MAX: u64 = 4 * 1024 * 1024;
+/// Bytes of one look, unless a single message has more: a connection may have many readers.
+const BYTES_MAX: u64 = 1024 * 1024;
 
 /// Where a reader begins.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -68,6 +68,11 @@ impl Follower {
             Begin::Newest => (topics.newest(ReadTerms::default(), deadline).await?.value, OnGap::Tell),
         };
         Ok(Follower { topics, filter, after, on_gap })
+    }
+
+    /// The number behind which it reads.
+    pub fn cursor(&self) -> u64 {
+        self.after
     }
 
     /// Of which topic or pattern.

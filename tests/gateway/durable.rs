@@ -105,6 +105,37 @@ fn a_reader_whose_node_is_killed_goes_on_at_another_and_misses_and_repeats_nothi
 }
 
 #[test]
+fn a_topic_is_durable_at_once_for_who_made_it_so_at_a_node_that_does_not_lead() {
+    let mut cluster = TestCluster::start_with(3, unhurried);
+    accounts_ready(&cluster[0]);
+    let (key, _) = with_topic(&cluster[0], &json!({ "count": 10 }));
+    let follower = cluster.follower();
+    let mut caller = Caller::with_key(&cluster[follower], &key);
+    for n in 0..20 {
+        let topic = format!("fresh.{n}");
+        caller.ok("PUT", &format!("/v1/pubsub/durable?topic={topic}"), &json!({ "count": 10 }));
+        let told = caller.ok("POST", "/v1/pubsub/publish", &json!({ "topic": topic, "data": "x" }));
+        assert!(told["cursor"].is_u64(), "{n}: {told}");
+        caller.ok("DELETE", &format!("/v1/pubsub/durable?topic={topic}"), &Value::Null);
+        let told = caller.ok("POST", "/v1/pubsub/publish", &json!({ "topic": topic, "data": "x" }));
+        assert!(told["cursor"].is_null(), "{n}: {told}");
+    }
+}
+
+#[test]
+fn a_reader_of_the_newest_that_is_cut_off_before_a_message_comes_back_to_where_it_began() {
+    let node = start(&[]);
+    let (key, mut caller) = with_topic(&node, &json!({ "count": 10 }));
+    let target = "/v1/pubsub/sse?topic=orders.new&after=newest";
+    let mut events = Events::open(node.gateway_address(), target, &[("X-API-Key", &key)]);
+    let begun = events.next().expect("it begins");
+    drop(events);
+    caller.ok("POST", "/v1/pubsub/publish", &order(1));
+    let mut events = follow(&node, target, &key, &begun.id);
+    assert_eq!(numbers(&[events.next().expect("what came meanwhile").data]), [1]);
+}
+
+#[test]
 fn who_was_away_too_long_is_told_and_gets_what_is_kept() {
     let node = start(&[]);
     let (key, mut caller) = with_topic(&node, &json!({ "count": 3 }));

@@ -69,7 +69,7 @@ fn a_watcher_is_told_of_puts_deletes_and_expiry_and_of_a_gap_when_it_was_away_to
     let mut caller = Caller::with_key(&node, &key);
     let mut events = open(&node, "/v1/storage/watch?prefix=a", &key, None);
     assert_eq!(events.next().expect("it begins").name, "ready");
-    let put = caller.send("PUT", "/v1/storage?key=a1&ttl=1", &[], b"x");
+    let put = caller.send("PUT", "/v1/storage?key=a1&ttl=4", &[], b"x");
     caller.ok("PUT", "/v1/storage?key=b", &Value::Null);
     caller.ok("PUT", "/v1/storage?key=a2", &Value::Null);
     caller.ok("DELETE", "/v1/storage?key=a2", &Value::Null);
