@@ -111,6 +111,8 @@ fn errors(route: &Route) -> std::collections::BTreeMap<u16, Vec<Code>> {
     }
     if route.policy != Policy::Public {
         codes.extend([Code::CredentialConflict, Code::Unauthenticated, Code::Forbidden]);
+        // Whose a credential is may have to be asked of the cluster.
+        codes.extend([Code::NotReady, Code::NoLeader, Code::DeadlineExceeded]);
     }
     if matches!(route.policy, Policy::Namespace(_)) {
         codes.extend([Code::NamespaceMismatch, Code::InvalidParameter]);

@@ -201,7 +201,9 @@ fn permit(face: &Face, route: &Route, query: &Query, journey: &mut Journey) -> R
     let Some(Identified { principal, .. }) = &journey.identified else { return Ok(()) };
     let own = principal.namespace().unwrap_or(face.authenticator.namespace());
     let (asked, action) = match route.policy {
-        Policy::Public | Policy::Optional | Policy::Credential => return Ok(()),
+        Policy::Public | Policy::Optional => return Ok(()),
+        // What it may do is decided where it is known in which namespace; it counts in its own.
+        Policy::Credential => return spend(journey, face.limits.namespace(&own)),
         Policy::Operator => (own.clone(), Action::OperateNetwork),
         Policy::Namespace(action) => match query.one("namespace")? {
             None => (own.clone(), action),
