@@ -203,7 +203,7 @@ fn permit(face: &Face, route: &Route, query: &Query, journey: &mut Journey) -> R
     let (asked, action) = match route.policy {
         Policy::Public | Policy::Optional => return Ok(()),
         // What it may do is decided where it is known in which namespace; it counts in its own.
-        Policy::Credential => return spend(journey, face.limits.namespace(&own)),
+        Policy::Credential => return spend(journey, face.limits.namespace(own)),
         Policy::Operator => (own.clone(), Action::OperateNetwork),
         Policy::Namespace(action) => match query.one("namespace")? {
             None => (own.clone(), action),
