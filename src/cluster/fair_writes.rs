@@ -39,6 +39,9 @@ const LONG_ALONE: usize = 2;
 /// the next long write.
 const PAUSE_MIN: Duration = Duration::from_millis(50);
 
+/// The longest, whatever the write took.
+const PAUSE_MAX: Duration = Duration::from_secs(1);
+
 /// Others that have written within this time are worth a pause.
 const WORTH_A_PAUSE: Duration = Duration::from_secs(1);
 
@@ -191,13 +194,13 @@ impl Drop for Waiting {
 }
 
 impl WriteTurn {
-    /// Says how much work it was; a long one is followed by a pause that is at least as long.
+    /// Says how much work it was; a long one is followed by a pause that is about as long.
     pub(super) fn worked(&self, work: Duration) {
         let mut lines = lock(&self.lines);
         let Some(line) = lines.by_namespace.get_mut(&self.namespace) else { return };
         line.long = work >= LONG_WORK;
         if line.long {
-            line.pauses_until = Some(Instant::now() + work.max(PAUSE_MIN));
+            line.pauses_until = Some(Instant::now() + work.clamp(PAUSE_MIN, PAUSE_MAX));
         }
     }
 }
