@@ -42,6 +42,9 @@ const PAUSE_MIN: Duration = Duration::from_millis(50);
 /// The longest, whatever the write took.
 const PAUSE_MAX: Duration = Duration::from_secs(1);
 
+/// Most writes of a namespace in line: beyond them it is told at once that it writes too much.
+const LINE_MAX: usize = 1024;
+
 /// Others that have written within this time are worth a pause.
 const WORTH_A_PAUSE: Duration = Duration::from_secs(1);
 
@@ -62,7 +65,7 @@ struct Lines {
 struct Line {
     in_flight: usize,
     waiting: VecDeque<oneshot::Sender<()>>,
-    /// When a write came last.
+    /// When a write came or ended last.
     came: Option<Instant>,
     /// Whether the last one took long.
     long: bool,
@@ -74,6 +77,8 @@ struct Line {
 pub(super) struct WriteTurn {
     lines: Arc<Mutex<Lines>>,
     namespace: Namespace,
+    /// Carried out now, as far as is known.
+    proposed: bool,
 }
 
 fn lock(lines: &Mutex<Lines>) -> MutexGuard<'_, Lines> {
@@ -83,6 +88,10 @@ fn lock(lines: &Mutex<Lines>) -> MutexGuard<'_, Lines> {
 impl Line {
     fn count(&self) -> usize {
         self.in_flight + self.waiting.len()
+    }
+
+    fn pauses(&self, now: Instant) -> bool {
+        self.pauses_until.is_some_and(|until| until > now)
     }
 
     /// Whether it has something to write, or had within some time.
@@ -102,13 +111,15 @@ impl Lines {
     fn most(&self, namespace: &Namespace, now: Instant) -> usize {
         let alone =
             if self.by_namespace.get(namespace).is_some_and(|line| line.long) { LONG_ALONE } else { usize::MAX };
-        let fewest = self.others(namespace, WRITES_STILL, now).map(Line::count).min();
+        // Of what pauses nothing is in flight.
+        let others = self.others(namespace, WRITES_STILL, now).filter(|line| !line.pauses(now));
+        let fewest = others.map(Line::count).min();
         fewest.map_or(alone, |fewest| fewest.max(SHARE).min(alone))
     }
 
     /// How long a namespace that has its turn still pauses.
     fn pause(&self, namespace: &Namespace, now: Instant) -> Option<Instant> {
-        let until = self.by_namespace.get(namespace)?.pauses_until.filter(|until| *until > now)?;
+        let until = self.by_namespace.get(namespace).filter(|line| line.pauses(now))?.pauses_until?;
         self.others(namespace, WORTH_A_PAUSE, now).next().map(|_| until)
     }
 
@@ -116,7 +127,7 @@ impl Lines {
     fn come(&mut self, namespace: &Namespace, now: Instant) -> &mut Line {
         if self.tidied.is_none_or(|tidied| now.duration_since(tidied) >= WORTH_A_PAUSE) {
             self.tidied = Some(now);
-            self.by_namespace.retain(|_, line| line.writes(WORTH_A_PAUSE, now));
+            self.by_namespace.retain(|_, line| line.writes(WORTH_A_PAUSE, now) || line.pauses(now));
         }
         let line = self.by_namespace.entry(namespace.clone()).or_default();
         line.came = Some(now);
@@ -161,7 +172,10 @@ impl FairWrites {
             let line = lines.come(namespace, now);
             if line.waiting.is_empty() && line.in_flight < most {
                 line.in_flight += 1;
-                return Ok(WriteTurn { lines: self.lines.clone(), namespace: namespace.clone() });
+                return Ok(WriteTurn { lines: self.lines.clone(), namespace: namespace.clone(), proposed: false });
+            }
+            if line.waiting.len() >= LINE_MAX {
+                return Err(ClusterError::Overloaded);
             }
             let (ready, turn) = oneshot::channel();
             line.waiting.push_back(ready);
@@ -172,7 +186,7 @@ impl FairWrites {
         let ready = timeout_at(deadline.into(), &mut waiting.turn).await.map_err(|_| ClusterError::Overloaded)?;
         ready.map_err(|_| ClusterError::Stopping)?;
         waiting.taken = true;
-        Ok(WriteTurn { lines: self.lines.clone(), namespace: namespace.clone() })
+        Ok(WriteTurn { lines: self.lines.clone(), namespace: namespace.clone(), proposed: false })
     }
 }
 
@@ -194,8 +208,14 @@ impl Drop for Waiting {
 }
 
 impl WriteTurn {
+    /// Says that the write is on its way.
+    pub(super) fn proposed(&mut self) {
+        self.proposed = true;
+    }
+
     /// Says how much work it was; a long one is followed by a pause that is about as long.
-    pub(super) fn worked(&self, work: Duration) {
+    pub(super) fn worked(&mut self, work: Duration) {
+        self.proposed = false;
         let mut lines = lock(&self.lines);
         let Some(line) = lines.by_namespace.get_mut(&self.namespace) else { return };
         line.long = work >= LONG_WORK;
@@ -207,16 +227,22 @@ impl WriteTurn {
 
 impl Drop for WriteTurn {
     fn drop(&mut self) {
+        if self.proposed {
+            // Nobody waits for it any more, and it may take as long as any.
+            self.worked(PAUSE_MAX);
+        }
         give_back(&self.lines, &self.namespace);
     }
 }
 
 fn give_back(lines: &Mutex<Lines>, namespace: &Namespace) {
+    let now = Instant::now();
     let mut lines = lock(lines);
     if let Some(line) = lines.by_namespace.get_mut(namespace) {
         line.in_flight -= 1;
+        line.came = Some(now);
     }
-    lines.advance(namespace, Instant::now());
+    lines.advance(namespace, now);
 }
 
 #[cfg(test)]
@@ -300,18 +326,29 @@ mod tests {
     #[tokio::test]
     async fn long_work_is_followed_by_a_pause_while_others_write() {
         let writes = FairWrites::default();
-        let heavy = turns(&writes, "heavy", 1).await;
-        heavy[0].worked(4 * PAUSE_MIN);
+        let mut heavy = turns(&writes, "heavy", 1).await;
+        let begun = Instant::now();
+        heavy[0].worked(2 * PAUSE_MAX);
         drop(heavy);
         let alone = turns(&writes, "heavy", LONG_ALONE).await;
         assert!(writes.turn(&named("heavy"), soon()).await.is_err(), "even alone it has few");
         drop(alone);
-        let begun = Instant::now();
         drop(turns(&writes, "quiet", 1).await);
         assert!(writes.turn(&named("heavy"), soon()).await.is_err(), "it pauses");
+        assert_eq!(turns(&writes, "busy", 10).await.len(), 10, "who pauses holds nobody up");
         drop(turns(&writes, "quiet", 1).await);
         drop(writes.turn(&named("heavy"), Instant::now() + Duration::from_secs(20)).await.expect("the pause is over"));
-        assert!(begun.elapsed() > 2 * PAUSE_MIN, "{:?}", begun.elapsed());
+        assert!(begun.elapsed() >= PAUSE_MAX, "{:?}", begun.elapsed());
+    }
+
+    #[tokio::test]
+    async fn a_write_that_is_abandoned_counts_as_a_long_one() {
+        let writes = FairWrites::default();
+        let mut turn = turns(&writes, "heavy", 1).await;
+        turn[0].proposed();
+        drop(turn);
+        drop(turns(&writes, "quiet", 1).await);
+        assert!(writes.turn(&named("heavy"), soon()).await.is_err(), "it pauses");
     }
 
     #[tokio::test]

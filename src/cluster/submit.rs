@@ -12,6 +12,7 @@ use super::view::Member;
 use super::{Cluster, Limits};
 use crate::raft::ProposeError;
 use crate::types::limits::WRITE_STEPS_MAX;
+use crate::types::statement::StatementErrorKind;
 use crate::types::{Command, Namespace, NodeId, Outcome, Statement, StatementResult, Value};
 
 /// Bytes of commands on their way through the log at once, in KiB: what a process may hold in memory for its clients.
@@ -71,15 +72,21 @@ impl Cluster {
         command: &Command,
         deadline: Instant,
     ) -> Result<Result<(Outcome, u64), ProposeError>, ClusterError> {
-        let turn = match written(command) {
-            Some(namespace) => Some(self.inner.write_turns.turn(namespace, deadline).await?),
+        let begun = Instant::now();
+        // Who asked is to hear in time that nothing was done.
+        let patience = begun + deadline.saturating_duration_since(begun) * 9 / 10;
+        let mut turn = match written(command) {
+            Some(namespace) => Some(self.inner.write_turns.turn(namespace, patience).await?),
             None => None,
         };
         let begun = Instant::now();
+        if let Some(turn) = &mut turn {
+            turn.proposed();
+        }
         let proposal = self.raft().propose(command);
         let proposed = tokio::time::timeout_at(deadline.into(), proposal).await.map_err(|_| ClusterError::Timeout)?;
-        if let (Some(turn), Ok((outcome, _))) = (&turn, &proposed) {
-            turn.worked(work_of(outcome, begun.elapsed()));
+        if let Some(turn) = &mut turn {
+            turn.worked(proposed.as_ref().map_or(Duration::ZERO, |(outcome, _)| work_of(outcome, begun.elapsed())));
         }
         Ok(proposed)
     }
@@ -100,13 +107,14 @@ fn written(command: &Command) -> Option<&Namespace> {
     .filter(|namespace| **namespace != Namespace::accounts())
 }
 
-/// How long the statements of a command took; of one that failed only that it was no longer than all of it.
+/// How long the statements of a command took; of one that took too long, about as long as all of it.
 fn work_of(outcome: &Outcome, all: Duration) -> Duration {
     let Outcome::Executed(executed) = outcome else { return Duration::ZERO };
     let work = executed.results.iter().map(|result| match result {
         StatementResult::Rows(rows) => Duration::from_nanos(rows.elapsed_ns),
         StatementResult::Written(written) => Duration::from_nanos(written.elapsed_ns),
-        StatementResult::Failed(_) => all,
+        StatementResult::Failed(error) if error.kind == StatementErrorKind::Timeout => all,
+        StatementResult::Failed(_) => Duration::ZERO,
     });
     work.sum::<Duration>().min(all)
 }

@@ -163,7 +163,10 @@ impl KnownDurable {
 
     /// What is known of a namespace is out of date since the change with this place in the log.
     pub(super) fn changed(&self, namespace: &Namespace, index: u64) {
-        self.changed.lock().expect("nobody panics while holding it").insert(namespace.clone(), index);
+        let mut changed = self.changed.lock().expect("nobody panics while holding it");
+        let newest = changed.entry(namespace.clone()).or_default();
+        *newest = index.max(*newest);
+        drop(changed);
         self.namespaces.lock().expect("nobody panics while holding it").remove(namespace);
     }
 
@@ -194,12 +197,13 @@ impl KnownDurable {
                 return known.ok_or(error);
             }
         };
-        let mut changed = self.changed.lock().expect("nobody panics while holding it");
-        if changed.get(namespace).copied() == min_index {
-            changed.remove(namespace);
-        }
-        drop(changed);
         let seen = Seen { at: Instant::now(), topics };
+        // Held to the end: what changes meanwhile is noted after this, and forgets it.
+        let mut changed = self.changed.lock().expect("nobody panics while holding it");
+        if changed.get(namespace).copied() != min_index {
+            return Ok(seen);
+        }
+        changed.remove(namespace);
         let mut namespaces = self.namespaces.lock().expect("nobody panics while holding it");
         if namespaces.len() >= NAMESPACES_MAX {
             namespaces.retain(|_, seen| seen.at.elapsed() < KNOWN_FOR);

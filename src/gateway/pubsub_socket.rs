@@ -67,11 +67,9 @@ const PUBLISH_MAX: Duration = Duration::from_secs(10);
 /// Messages taken from the queue at once.
 const TAKE_MAX: usize = 64;
 
-/// Answers that wait to be written; whoever asks faster than it reads waits. They are small.
-const ANSWERS_MAX: usize = 64;
-
-/// Stored messages that wait to be written, of all readers together; each may have more than a megabyte.
-const STORED_MAX: usize = 4;
+/// Answers and stored messages that wait to be written, in order; whoever asks faster than it reads waits. A message may
+/// have more than a megabyte, so there are few.
+const ANSWERS_MAX: usize = 8;
 
 /// Largest frame and message of a client: a message in base64 with what stands around it.
 const FRAME_BYTES_MAX: usize = MESSAGE_BYTES_MAX.div_ceil(3) * 4 + 4 * 1024;
@@ -245,7 +243,6 @@ impl Session {
         let socket = WebSocketStream::from_raw_socket(connection, Role::Server, Some(config)).await;
         let (mut writer, mut reader) = socket.split();
         let (answers_sender, mut answers) = mpsc::channel(ANSWERS_MAX);
-        let (stored_sender, mut stored) = mpsc::channel(STORED_MAX);
         let heard = Mutex::new(Instant::now());
         let _attendance = self
             .named
@@ -254,8 +251,8 @@ impl Session {
         let inbox = self.subscriber.lock().expect("nobody panics while holding it").inbox();
         let end = tokio::select! {
             end = self.read(&mut reader, &answers_sender, &heard) => end,
-            end = self.write(&mut writer, &mut answers, &mut stored, &inbox) => end,
-            never = self.readers.run(&stored_sender) => match never {},
+            end = self.write(&mut writer, &mut answers, &inbox) => end,
+            never = self.readers.run(&answers_sender) => match never {},
             end = self.watch(&heard) => Some(end),
         };
         let Some(End { code, reason }) = end else { return };
@@ -394,17 +391,10 @@ impl Session {
     }
 
     /// Writes what there is for the client; `None` when that is no longer possible.
-    async fn write(
-        &self,
-        writer: &mut Writer,
-        answers: &mut mpsc::Receiver<String>,
-        stored: &mut mpsc::Receiver<String>,
-        inbox: &Inbox,
-    ) -> Option<End> {
+    async fn write(&self, writer: &mut Writer, answers: &mut mpsc::Receiver<String>, inbox: &Inbox) -> Option<End> {
         let mut ping = tokio::time::interval_at((Instant::now() + PING_EVERY).into(), PING_EVERY);
         loop {
             let written = tokio::select! {
-                Some(message) = stored.recv() => writer.send(Frame::Text(message.into())).await.map_err(broken),
                 deliveries = inbox.take(TAKE_MAX) => self.deliver(writer, deliveries).await,
                 answer = answers.recv() => match answer {
                     Some(answer) => writer.send(Frame::Text(answer.into())).await.map_err(broken),

@@ -36,7 +36,7 @@ use tokio::sync::{Notify, oneshot};
 
 use self::frame::{Content, News, Piece};
 use self::hub::{CONTROL_SHARD, Hub, HubChange, shard_of};
-use self::presence::{Change, LOOK_EVERY, Presence, TELL_EVERY};
+use self::presence::{LOOK_EVERY, Presence, TELL_EVERY};
 use self::relay::{Outbox, Receiver, Sender};
 use crate::mesh::{GossipInbox, Gossiped, Mesh, Shards};
 use crate::tasks::Tasks;
@@ -299,9 +299,9 @@ impl PubSub {
     pub fn join(&self, publisher: Arc<Publisher>, topic: Topic, id: String, meta: Option<String>) -> Attendance {
         let member = Member { id, meta, joined_at: unix_ms() / 1000 };
         let namespace = publisher.namespace().clone();
-        let change = lock(&self.inner.presence).join((namespace.clone(), topic.clone()), member.clone());
-        if change.here {
-            self.tell_member(&publisher, &topic, member.clone(), true, change);
+        let is_new = lock(&self.inner.presence).join((namespace.clone(), topic.clone()), member.clone());
+        if is_new {
+            self.tell_member(&publisher, &topic, member.clone(), true);
         }
         Attendance { pubsub: self.clone(), publisher, topic, id: member.id }
     }
@@ -318,13 +318,11 @@ impl PubSub {
         }
     }
 
-    fn tell_member(&self, publisher: &Publisher, topic: &Topic, member: Member, there: bool, change: Change) {
+    fn tell_member(&self, publisher: &Publisher, topic: &Topic, member: Member, there: bool) {
         let data = presence_text(&member, there);
-        lock(&self.inner.changes.pending).members.push((publisher.namespace().clone(), topic.clone(), member, there));
+        let change = (publisher.namespace().clone(), topic.clone(), member, there);
+        lock(&self.inner.changes.pending).members.push(change);
         self.inner.changes.some.notify_one();
-        if !change.anywhere {
-            return;
-        }
         let hand_over = |message| self.hand_over(Arc::new(message), Ack::Local);
         if !publisher.next(topic.clone(), data, unix_ms(), hand_over).fits {
             self.inner.congested.fetch_add(1, Ordering::Relaxed);
@@ -450,8 +448,8 @@ impl Drop for Attendance {
     fn drop(&mut self) {
         let place = (self.publisher.namespace().clone(), self.topic.clone());
         let left = lock(&self.pubsub.inner.presence).leave(&place, &self.id);
-        if let Some((member, change)) = left {
-            self.pubsub.tell_member(&self.publisher, &self.topic, member, false, change);
+        if let Some(member) = left {
+            self.pubsub.tell_member(&self.publisher, &self.topic, member, false);
         }
     }
 }

@@ -68,15 +68,6 @@ impl Remote {
     }
 }
 
-/// What a socket's coming or going changes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Change {
-    /// The member was not here before, or is not now.
-    pub(super) here: bool,
-    /// Nor in any other process.
-    pub(super) anywhere: bool,
-}
-
 /// Everybody, as far as this process knows.
 #[derive(Debug, Default)]
 pub(super) struct Presence {
@@ -86,21 +77,15 @@ pub(super) struct Presence {
 }
 
 impl Presence {
-    /// A socket names a member.
-    pub(super) fn join(&mut self, place: Place, member: Member) -> Change {
-        let elsewhere = self.is_elsewhere(&place, &member.id);
+    /// A socket names a member; whether it was not here before.
+    pub(super) fn join(&mut self, place: Place, member: Member) -> bool {
         let (_, sockets) = self.here.entry(place).or_default().entry(member.id.clone()).or_insert_with(|| (member, 0));
         *sockets += 1;
-        Change { here: *sockets == 1, anywhere: *sockets == 1 && !elsewhere }
+        *sockets == 1
     }
 
-    fn is_elsewhere(&self, place: &Place, id: &str) -> bool {
-        let members = |remote: &Remote| remote.members.get(place).is_some_and(|members| members.contains_key(id));
-        self.elsewhere.values().any(members)
-    }
-
-    /// A socket goes; the member, if it was its last here.
-    pub(super) fn leave(&mut self, place: &Place, id: &str) -> Option<(Member, Change)> {
+    /// A socket goes; the member, if it was its last.
+    pub(super) fn leave(&mut self, place: &Place, id: &str) -> Option<Member> {
         let members = self.here.get_mut(place)?;
         let (_, sockets) = members.get_mut(id)?;
         *sockets -= 1;
@@ -111,7 +96,7 @@ impl Presence {
         if members.is_empty() {
             self.here.remove(place);
         }
-        Some((member, Change { here: true, anywhere: !self.is_elsewhere(place, id) }))
+        Some(member)
     }
 
     /// Everybody in a topic, by id; who is there several times since the first.
@@ -212,23 +197,13 @@ mod tests {
     #[test]
     fn a_member_is_there_until_its_last_socket_goes() {
         let mut presence = Presence::default();
-        let (new, known) = (Change { here: true, anywhere: true }, Change { here: false, anywhere: false });
-        assert_eq!(presence.join(place("t"), member("a", 1)), new);
-        assert_eq!(presence.join(place("t"), member("a", 2)), known);
+        assert!(presence.join(place("t"), member("a", 1)));
+        assert!(!presence.join(place("t"), member("a", 2)));
         assert_eq!(presence.members(&place("t")), [member("a", 1)]);
         assert_eq!(presence.leave(&place("t"), "a"), None);
-        assert_eq!(presence.leave(&place("t"), "a"), Some((member("a", 1), new)));
+        assert_eq!(presence.leave(&place("t"), "a"), Some(member("a", 1)));
         assert_eq!(presence.leave(&place("t"), "a"), None);
         assert!(presence.here.is_empty());
-    }
-
-    #[test]
-    fn who_is_also_elsewhere_neither_comes_nor_goes_for_others() {
-        let mut presence = Presence::default();
-        presence.note(NodeId::from(1), &news(None, &["a"], true), Instant::now());
-        let only_here = Change { here: true, anywhere: false };
-        assert_eq!(presence.join(place("t"), member("a", 1)), only_here);
-        assert_eq!(presence.leave(&place("t"), "a"), Some((member("a", 1), only_here)));
     }
 
     #[test]
