@@ -27,7 +27,7 @@ enum Right {
     /// That of an API key, as long as it has this text.
     Key { session: String },
     /// A member's, as long as it has at least this role and the session goes on, if there is one.
-    Member { subject: String, session: Option<String>, least: AccessRole },
+    Member { session: Option<String>, least: AccessRole },
 }
 
 impl Actor {
@@ -43,25 +43,22 @@ impl Actor {
 
     /// A member who has, in whatever way, just shown to be one with this role.
     pub fn member(wallet: &WalletAddress, role: AccessRole) -> Actor {
-        let subject = wallet.subject();
-        Actor { name: subject.clone(), right: Right::Member { subject, session: None, least: role } }
+        Actor { name: wallet.subject(), right: Right::Member { session: None, least: role } }
     }
 
     /// Whoever has leave for something that accounts let by a role or a key.
     pub fn of(grant: &Grant) -> Actor {
         let session = grant.credential().map(str::to_owned);
         let right = match (grant.who(), session) {
-            (Who::Member { wallet, role }, session) => {
-                // What a member may hand on is as much as its role may.
-                Right::Member { subject: wallet.subject(), session, least: *role }
-            }
+            // What a member may hand on is as much as its role may.
+            (Who::Member { role, .. }, session) => Right::Member { session, least: *role },
             (Who::Key { .. }, Some(session)) => Right::Key { session },
             (Who::Key { .. } | Who::Operator | Who::Anonymous { .. }, _) => Right::Outright,
         };
         Actor { name: grant.actor().to_owned(), right }
     }
 
-    /// As the audit trail names it.
+    /// As the audit trail names it; a member by its subject.
     pub fn name(&self) -> &str {
         &self.name
     }
@@ -79,7 +76,8 @@ impl Actor {
                 ),
                 [namespace, ("session", text(session))],
             ),
-            Right::Member { subject, session, least } => {
+            Right::Member { session, least } => {
+                let subject = ("subject", text(&self.name));
                 let enough: Vec<String> =
                     AccessRole::ALL.iter().filter(|role| *role >= least).map(|role| format!("'{role}'")).collect();
                 let of_member = format!(
@@ -88,13 +86,13 @@ impl Actor {
                     enough.join(", ")
                 );
                 match session {
-                    None => named(&of_member, [namespace, ("subject", text(subject))]),
+                    None => named(&of_member, [namespace, subject]),
                     Some(session) => named(
                         &format!(
                             "{of_member} AND EXISTS (SELECT 1 FROM sessions s WHERE s.id = :session \
                              AND s.namespace_id = n.id AND s.subject = :subject AND s.revoked_unix_ms IS NULL)"
                         ),
-                        [namespace, ("subject", text(subject)), ("session", text(session))],
+                        [namespace, subject, ("session", text(session))],
                     ),
                 }
             }

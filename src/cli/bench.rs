@@ -206,6 +206,11 @@ fn own_nodes(own: &Own) -> String {
     }
 }
 
+/// A time in a table.
+fn ms(us: u64) -> String {
+    format!("{:.2}", us as f64 / 1000.0)
+}
+
 /// What a report says of the machine.
 fn machine(load_average: Option<f64>) -> String {
     let cores = std::thread::available_parallelism().map_or(0, usize::from);
@@ -214,7 +219,6 @@ fn machine(load_average: Option<f64>) -> String {
 }
 
 fn row(run: &Run) -> Vec<String> {
-    let ms = |us: u64| format!("{:.2}", us as f64 / 1000.0);
     vec![
         run.workload.to_string(),
         run.connections.to_string(),

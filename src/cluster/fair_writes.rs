@@ -49,7 +49,7 @@ const LINE_MAX: usize = 1024;
 const WORTH_A_PAUSE: Duration = Duration::from_secs(1);
 
 /// Who writes.
-#[derive(Clone, Default)]
+#[derive(Default)]
 pub(super) struct FairWrites {
     lines: Arc<Mutex<Lines>>,
 }

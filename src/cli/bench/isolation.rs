@@ -9,7 +9,7 @@ use argh::{ArgsInfo, FromArgs};
 use super::super::admin::positive_duration;
 use super::super::output::{self, Format};
 use super::super::{CliError, Session};
-use super::{DURATION_DEFAULT, data_dir, failure, machine, own, own_nodes, program, usage};
+use super::{DURATION_DEFAULT, data_dir, failure, machine, ms, own, own_nodes, program, usage};
 use crate::bench::{self, CONNECTIONS_MAX, Felt, Flood, IsolationPlan, IsolationReport, IsolationRun, Via};
 use crate::types::Exit;
 
@@ -123,7 +123,6 @@ fn table(session: &mut Session<'_>, plan: &IsolationPlan, report: &IsolationRepo
 }
 
 fn row(run: &IsolationRun, felt: &Felt) -> Vec<String> {
-    let ms = |us: u64| format!("{:.2}", us as f64 / 1000.0);
     vec![
         run.flood.to_string(),
         run.connections.to_string(),

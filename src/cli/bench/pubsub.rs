@@ -9,7 +9,7 @@ use argh::{ArgsInfo, FromArgs};
 use super::super::admin::positive_duration;
 use super::super::output::{self, Format};
 use super::super::{CliError, Session};
-use super::{DURATION_DEFAULT, data_dir, failure, machine, own, program, usage};
+use super::{DURATION_DEFAULT, data_dir, failure, machine, ms, own, program, usage};
 use crate::bench::{
     self, Broker, CLIENTS_MAX, NatsTarget, Own, Placement, PubSubPlan, PubSubReport, PubSubRun, PubSubWorkload,
     SIZE_BYTES_MAX, SIZE_BYTES_MIN, Server, Target,
@@ -216,7 +216,6 @@ fn table(session: &mut Session<'_>, plan: &PubSubPlan, report: &PubSubReport) ->
 }
 
 fn row(run: &PubSubRun) -> Vec<String> {
-    let ms = |us: u64| format!("{:.2}", us as f64 / 1000.0);
     let broker = match run.broker {
         Broker::Debros => "debros",
         Broker::Nats => "nats",
